@@ -10,7 +10,15 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import ForeignKey
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, object_session, relationship, selectinload
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    attribute_keyed_dict,
+    mapped_column,
+    object_session,
+    relationship,
+    selectinload,
+)
 
 from rowsmith import Database, OptionalState, Patch, Repository, ScopeMismatch, SearchScope, Spec
 from rowsmith.testing import WithTables
@@ -312,3 +320,47 @@ async def test_what_is_undone_shows_rows_what_they_were_shown(db: Database) -> N
                 await session.flush()
                 one.name = str(1 // 0)
         assert (shown(one), shown(two)) == before
+
+
+class ShelfRow(Base):
+    __tablename__ = "own_shelves"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    by_id: Mapped[dict[int, BookRow]] = relationship(collection_class=attribute_keyed_dict("id"))
+    as_set: Mapped[set[BookRow]] = relationship(viewonly=True)
+
+
+class BookRow(Base):
+    __tablename__ = "own_books"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    shelf_id: Mapped[int | None] = mapped_column(ForeignKey("own_shelves.id"))
+
+
+class Shelves(Repository[ShelfRow]):
+    loads = [ShelfRow.by_id, ShelfRow.as_set]
+
+
+@pytest.mark.parametrize("autoflush", [True, False])
+async def test_collections_of_every_kind_stay(any_tables: WithTables, autoflush: bool) -> None:
+    """Mappings and sets, and what was put into them and is not written yet."""
+    scope = Says(ShelfRow.id > 0, {BookRow: [BookRow.tenant == "a"]})
+    whole = (selectinload(ShelfRow.by_id), selectinload(ShelfRow.as_set))
+    async with any_tables(ShelfRow, BookRow) as db:
+        async with db.begin_session() as session:
+            session.add(ShelfRow(id=1, by_id={n: BookRow(id=n, tenant="ab"[n % 2]) for n in (1, 2)}))
+        async with db.begin_session() as session:
+            session.sync_session.autoflush = autoflush
+            mine = await session.get_one(ShelfRow, 1, options=whole)
+            if not autoflush:
+                mine.by_id[3] = BookRow(id=3, tenant="b")
+            with pytest.raises(ScopeMismatch, match=r"by_id|as_set"):
+                await Shelves(db).get(1, scope)
+            assert sorted(mine.by_id) == ([1, 2] if autoflush else [1, 2, 3])
+            assert {book.id for book in mine.as_set} == {1, 2}
+        async with db.begin_session() as session:
+            shelf = await Shelves(db).get(1, scope)
+            assert (sorted(shelf.by_id), {book.id for book in shelf.as_set}) == ([2], {2})
+            stored = await session.scalars(sa.select(BookRow.id).where(BookRow.shelf_id == 1).order_by(BookRow.id))
+            assert stored.all() == ([1, 2] if autoflush else [1, 2, 3])

@@ -41,8 +41,9 @@ class OwnRows:
         """
         db_sess = self._db_sess
         await flush(db_sess, origin)
-        await connection_of(db_sess, origin)  # which begins: the transaction is one for both
         known: Any = db_sess.sync_session
+        if known._transaction is None:
+            await connection_of(db_sess, origin)  # which begins: the transaction is one for both
         if self._own is None:
             self._own = copy(db_sess)
             sync: Any = copy(known)

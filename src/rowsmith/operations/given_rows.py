@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstanceState
 from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.collections import collection_adapter
 
 from rowsmith.errors import ScopeMismatch
 from rowsmith.mapping.layout import Layout
@@ -24,7 +25,6 @@ from rowsmith.scope import SearchScope
 _SHOWN: Final = "rowsmith_shown"
 """In the ``info`` of an object's state: under what each of its relationships was loaded."""
 
-_Place: TypeAlias = tuple[InstanceState[Any], str]
 _MISSING: Final = object()
 
 
@@ -76,7 +76,7 @@ class GivenRows:
         for relationship in relationships_of(layout.loaded):
             said = {row: layout.said[row] for row in reached_by(relationship) if layout.said.get(row)}
             self._under[relationship.parent.class_, relationship.key] = Under(scope, said)
-        self._before = {(state, name): _copied(state.dict[name]) for state, name, _ in self._loaded()}
+        self._before = {(state, name): _members(state.dict[name]) for state, name, _ in self._loaded()}
         dirty: Sequence[Any] = () if db_sess.autoflush else list(db_sess.dirty)
         states: list[InstanceState[Any]] = [row._sa_instance_state for row in dirty]
         self._unwritten = {state: {name: _copied(state.dict[name]) for name in _changed(state)} for state in states}
@@ -93,7 +93,7 @@ class GivenRows:
         before then.
         """
         self._set_again()
-        others = list[_Place]()
+        others = list[tuple[InstanceState[Any], str]]()
         for state, name, under in self._loaded():
             value, _ = self._before.get((state, name), (_MISSING, None))
             if state.dict[name] is value:
@@ -103,7 +103,8 @@ class GivenRows:
             else:
                 state.info.setdefault(_SHOWN, {})[name] = under
         for state, name in others:
-            set_committed_value(state.obj(), name, self._before[state, name][1])
+            if name not in self._unwritten.get(state, ()):
+                set_committed_value(state.obj(), name, self._before[state, name][1])
         return _shown_otherwise(*others[0]) if others else None
 
     def _set_again(self) -> None:
@@ -128,6 +129,12 @@ def _changed(state: InstanceState[Any]) -> list[str]:
 def _copied(value: Any) -> tuple[Any, Any]:
     """Give a value, and one that stays as it is, whatever becomes of a collection."""
     return value, value.copy() if isinstance(value, list | set | dict) else value
+
+
+def _members(value: Any) -> tuple[Any, Any]:
+    """Give what a relationship leads to, and of a collection, of whatever kind, the objects in it."""
+    is_collection = hasattr(value, "_sa_adapter")
+    return value, list(collection_adapter(value)) if is_collection else value
 
 
 def _shown_otherwise(state: InstanceState[Any], name: str) -> ScopeMismatch:
