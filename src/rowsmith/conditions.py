@@ -231,11 +231,13 @@ def resolve(condition: Condition) -> ColumnElement[bool]:
             f"a condition must be a SQL expression such as GroupRow.name == 'x', not {given}; "
             "compare with None by .is_(None), not by 'is None'"
         )
-    for part in visitors.iterate(expression):  # here, as it is for each call
-        if part.__class__ is BindParameter and not (cast("Any", part).unique and cast("Any", part).callable is None):
-            expression = own_parameters(expression)
+    found: Any = expression
+    parts: Iterator[Any] = visitors.iterate(found)
+    for part in parts:  # here, and not where it is made, as this is for each call
+        if part.__class__ is BindParameter and not (part.unique and part.callable is None):
+            found = own_parameters(found)
             break
-    return cast("ColumnElement[bool]", expression)
+    return cast("ColumnElement[bool]", found)
 
 
 def resolve_all(conditions: Sequence[Condition]) -> list[ColumnElement[bool]]:

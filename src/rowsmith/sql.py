@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import BindParameter, Column, ColumnElement, inspect
@@ -44,7 +45,8 @@ def own_parameters(expression: Any) -> Any:
 
 def calls_for_values(expression: Any) -> bool:
     """Say whether SQL has parameters whose values callables give."""
-    return any(part.__class__ is BindParameter and part.callable is not None for part in visitors.iterate(expression))
+    parts: Iterator[Any] = visitors.iterate(expression)
+    return any(part.__class__ is BindParameter and part.callable is not None for part in parts)
 
 
 def _is_own(part: Any) -> bool:

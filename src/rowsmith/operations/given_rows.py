@@ -128,7 +128,8 @@ def _changed(state: InstanceState[Any]) -> list[str]:
 
 def _copied(value: Any) -> tuple[Any, Any]:
     """Give a value, and one that stays as it is, whatever becomes of a collection."""
-    return value, value.copy() if isinstance(value, list | set | dict) else value
+    kept: Any = value.copy() if isinstance(value, list | set | dict) else value
+    return value, kept
 
 
 def _members(value: Any) -> tuple[Any, Any]:
