@@ -26,6 +26,7 @@ _SHOWN: Final = "rowsmith_shown"
 """In the ``info`` of an object's state: under what each of its relationships was loaded."""
 
 _MISSING: Final = object()
+_BUILTIN: Final[Any] = (list, set, dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +129,7 @@ def _changed(state: InstanceState[Any]) -> list[str]:
 
 def _copied(value: Any) -> tuple[Any, Any]:
     """Give a value, and one that stays as it is, whatever becomes of a collection."""
-    kept: Any = value.copy() if isinstance(value, list | set | dict) else value
-    return value, kept
+    return value, value.copy() if isinstance(value, _BUILTIN) else value
 
 
 def _members(value: Any) -> tuple[Any, Any]:
