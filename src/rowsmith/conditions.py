@@ -231,13 +231,12 @@ def resolve(condition: Condition) -> ColumnElement[bool]:
             f"a condition must be a SQL expression such as GroupRow.name == 'x', not {given}; "
             "compare with None by .is_(None), not by 'is None'"
         )
-    found: Any = expression
-    parts: Iterator[Any] = visitors.iterate(found)
+    told = cast("Any", expression)
+    parts: Iterator[Any] = visitors.iterate(told)
     for part in parts:  # here, and not where it is made, as this is for each call
         if part.__class__ is BindParameter and not (part.unique and part.callable is None):
-            found = own_parameters(found)
-            break
-    return cast("ColumnElement[bool]", found)
+            return cast("ColumnElement[bool]", own_parameters(told))
+    return cast("ColumnElement[bool]", told)
 
 
 def resolve_all(conditions: Sequence[Condition]) -> list[ColumnElement[bool]]:
