@@ -54,6 +54,7 @@ from rowsmith.mapping.writes import PLAIN
 from rowsmith.operations.arrays.wire import members
 from rowsmith.operations.entity import Entity
 from rowsmith.pagination.ends import Finite
+from rowsmith.relations import led_to
 from rowsmith.sql import is_compared_as_sql
 
 TPlan = TypeVar("TPlan")
@@ -450,13 +451,16 @@ def compile_plan(
 ) -> Plan | None:
     """Compile a statement; None where it is more than columns of a table compared with values.
 
+    So it is where it steps over a relationship, if only to rows of the same table: whoever calls sees some of them.
+
     Args:
         statement: what SQLAlchemy would be given.
         info: the row that it reads.
         places: the parameters whose values change from call to call, in the order in which they are given.
         dialect: whose SQL it is to be.
     """
-    if not (has_plain_rows(info) and all(_is_pure(part, info.table) for part in visitors.iterate(statement))):
+    is_pure = has_plain_rows(info) and all(_is_pure(part, info.table) for part in visitors.iterate(statement))
+    if not is_pure or led_to(cast("Any", statement)):
         return None
     return make_plan(statement, info.table, places, dialect)
 

@@ -32,6 +32,7 @@ from rowsmith import (
     InvalidValue,
     OptionalState,
     Patch,
+    Repository,
     SearchScope,
     Spec,
     Upserter,
@@ -756,6 +757,31 @@ async def test_a_session_event_narrows_a_stream(any_tables: WithTables) -> None:
             assert [card.id for card in (await querier.search(db_sess)).items] == [2, 3]
             streamed = [card.id async for chunk in querier.chunks(db_sess) for card in chunk]
         assert streamed == [2, 3]
+
+
+class Cards(Repository[CardRow, Card, int]): ...
+
+
+@pytest.mark.parametrize("chunk_size", [1, 1000, None])
+@pytest.mark.parametrize("given", [None, [], [sa.true()]])
+async def test_a_session_event_narrows_a_purge_of_all_rows(
+    any_tables: WithTables, given: Any, chunk_size: int | None
+) -> None:
+    """As it narrows one of some rows, and what is counted beforehand."""
+
+    def narrow(state: Any) -> None:
+        if state.is_orm_statement and (state.is_select or state.is_update or state.is_delete):
+            state.statement = state.statement.options(with_loader_criteria(CardRow, CardRow.id > 1))
+
+    async with any_tables(CardRow) as db:
+        made = Cards(db, resilience=None)
+        await made.load(SPECS)
+        with listening(Session, "do_orm_execute", narrow):
+            counted = await made.purge_where(given, all_rows=True, dry_run=True)
+            most = await made.purge_where(given, all_rows=True, chunk_size=chunk_size, max_rows=1)
+            left = await made.purge_where(given, all_rows=True, chunk_size=chunk_size)
+        assert (counted.rows, most.rows, left.rows, left.complete) == (2, 1, 1, True)
+        assert [card.id for card in await made.search()] == [1]
 
 
 async def test_no_lane_fires_the_events_of_objects(any_tables: WithTables) -> None:

@@ -67,7 +67,7 @@ class Doomed:
     """The statements about rows that are to be removed: count, look, and remove a chunk.
 
     ``origin`` says whose call they are; ``shard`` on which shard the rows are, if their table is spread over several;
-    ``standing`` what that table is.
+    ``standing`` what that table is; ``named`` has the class named, for what listens to statements about it.
     """
 
     def __init__(
@@ -77,12 +77,14 @@ class Doomed:
         conditions: Sequence[ColumnElement[bool]],
         shard: Sequence[ColumnElement[bool]] = (),
         standing: Standing = TABLE,
+        *,
+        named: bool = False,
     ) -> None:
         self.entity, self.info, self.origin, self.conditions = entity, entity.info, origin, list(conditions)
         self.shard, self.standing = shard, standing
         self.in_parts = len(self.info.all_parts) > 1
-        # The class is named only where its rows are a join of tables: SQLAlchemy has more to do for it.
-        self.source: Any = self.info.row if self.in_parts else self.info.table
+        # Where it need not be the class is not named: SQLAlchemy has more to do for it.
+        self.source: Any = self.info.row if self.in_parts or named else self.info.table
         self.key: Sequence[Any] = self.info.key_attributes if self.in_parts else self.info.key_columns
         self.ties = SelfReferences(self.info, self.info.all_parts)
         self.chunk = cache(self._chunk)
@@ -92,7 +94,8 @@ class Doomed:
     async def of(cls, call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]]) -> Doomed:
         """Give those of a call, under its scope."""
         conditions = [*call.limits.conditions, *conditions]
-        return cls(call.entity, call.origin(deletes=True), conditions, call.on_shard(), await call.standing())
+        named, standing = bool(call.db_sess.sync_session.dispatch.do_orm_execute), await call.standing()
+        return cls(call.entity, call.origin(deletes=True), conditions, call.on_shard(), standing, named=named)
 
     def count(self) -> Select[Any]:
         """Give the SELECT of how many there are."""
@@ -135,7 +138,7 @@ class Doomed:
 
     def lock(self) -> Select[Any]:
         """Give PostgreSQL's SELECT that locks all in key order, and says how many there are."""
-        locking = locking_in_key_order(self.info, self.standing, self.conditions)
+        locking = locking_in_key_order(self.info, self.standing, self.conditions, source=self.source)
         return select(func.count()).select_from(locking.cte(sql_name("locked")))
 
     def everything(self, dialect: Dialect, limit: int | None = None, *, held: bool = False) -> Delete:
@@ -147,7 +150,7 @@ class Doomed:
         removing = delete(self.info.row)
         if dialect.name != "postgresql":
             return limited(removing, *self.conditions)
-        locking = locking_in_key_order(self.info, self.standing, self.conditions, limit, skip_locked=held)
+        locking = locking_in_key_order(self.info, self.standing, self.conditions, limit, self.source, skip_locked=held)
         locked = locking.cte(sql_name("locked"))
         return limited(removing, *found_again(self.info, self.standing, locked, self.conditions), *self.shard)
 

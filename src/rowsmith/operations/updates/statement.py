@@ -351,6 +351,7 @@ def locking_in_key_order(
     standing: Standing,
     conditions: Sequence[ColumnElement[bool]],
     limit: int | None = None,
+    source: Any = None,
     **lock: Any,
 ) -> Select[*tuple[Any, ...]]:
     """Give PostgreSQL's SELECT of the marks of some rows, which it locks one after the other by their keys.
@@ -364,9 +365,11 @@ def locking_in_key_order(
         standing: what their table is.
         conditions: which they are.
         limit: how many of them, the first ones; None for all.
+        source: what they are selected from, if it is not the table.
         lock: how hard they are locked, see :func:`lock_strength`.
     """
-    chosen = limited(select(*marks_of(info, standing)), *map(apart, conditions))
+    rows = select(*marks_of(info, standing)).select_from(info.table if source is None else source)
+    chosen = limited(rows, *map(apart, conditions))
     return standing.locked(chosen.order_by(*info.key_attributes).limit(limit), of=info.table, **lock)
 
 
