@@ -10,6 +10,7 @@ of a table between (``secondary``) that is mapped to a class.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from sqlalchemy import (
@@ -29,6 +30,7 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty, aliased
+from sqlalchemy.orm.exc import UnmappedColumnError
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import FromGrouping
@@ -241,10 +243,33 @@ def said_of(target: object, said: ColumnElement[bool]) -> ColumnElement[bool]:
     """
     row = inspect(cast("Any", target)).mapper.class_
     if not any(isinstance(part, SelectBase) or _is_closed(part) for part in visitors.iterate(said)):
-        return said if target is row else ClauseAdapter(_selectable(target)).traverse(said)
+        return (
+            _of_class(cast("type[Any]", row), said)
+            if target is row
+            else ClauseAdapter(_selectable(target)).traverse(said)
+        )
     rows: Any = limited(select(*_key(row)).select_from(row), said).correlate_except(*_froms(inspect(row).selectable))
     keys = _key(target)
     return (tuple_(*keys) if keys[1:] else keys[0]).in_(rows._annotate({"no_replacement_traverse": True}))
+
+
+def _of_class(row: type[Any], said: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Give a condition on rows of a class, or of one above it, as one on those of the class.
+
+    By what a column is of, SQLAlchemy knows whether it is the one of a row that it joins.
+    """
+    mapper = inspect(cast("Any", row))
+
+    def own(part: Any, **_: Any) -> Any:
+        known = part._annotations.get("parententity") is mapper if isinstance(part, Column) else True
+        if known or part.table not in mapper.tables:
+            return None
+        with suppress(UnmappedColumnError):
+            return getattr(row, mapper.get_property_by_column(part._deannotate()).key).__clause_element__()
+        return None
+
+    traverse: Callable[..., ColumnElement[bool]] = cast("Any", visitors).replacement_traverse
+    return traverse(said, {}, own)
 
 
 def _asked_of(target: object, asked: ColumnElement[bool]) -> ColumnElement[bool]:
