@@ -7,6 +7,7 @@ import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from fractions import Fraction
 from inspect import signature
 from typing import Any
 
@@ -405,6 +406,44 @@ async def test_equal_values_are_one_body_in_whatever_form(any_tables: WithTables
             for another in ({"doc": {"a": True}}, {"doc": {"a": "1"}}):
                 with pytest.raises(IdempotencyMismatch):
                     await call(another)
+
+
+class Broken(dt.tzinfo):
+    """A time zone whose own code raises."""
+
+    def utcoffset(self, _: dt.datetime | None) -> dt.timedelta:
+        raise ValueError("of the team's")
+
+    def dst(self, _: dt.datetime | None) -> None: ...
+
+    def tzname(self, _: dt.datetime | None) -> None: ...
+
+
+ODD: list[dict[str, Any]] = [
+    {"share": Decimal("sNaN")},
+    {"share": 10**400},
+    {"price": Decimal("sNaN")},
+    {"hour": dt.time(12, tzinfo=Broken())},
+    {"text": Fraction(10**5000)},
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=[next(iter(odd)) for odd in ODD])
+async def test_values_without_a_digest_are_refused_as_such(any_tables: WithTables, odd: dict[str, Any]) -> None:
+    """Whatever raises as the body is digested; no error of Python's own leaves a verb."""
+    async with any_tables(FormRow, IdempotencyKeyRow) as db:
+        forms = FormRepository(db, resilience=None)
+        patch = FormPatch(**{name: OptionalState.update(value) for name, value in odd.items()})
+        await forms.create(FormCreate(1))
+        calls: list[Callable[[], Awaitable[Any]]] = [
+            lambda: forms.create(FormCreate(2, **odd), idempotency_key="k"),
+            lambda: forms.batch_create([FormCreate(2, **odd)], idempotency_key="k"),
+            lambda: forms.upsert(FormCreate(2, **odd), idempotency_key="k"),
+            lambda: forms.update(1, patch, idempotency_key="k"),
+        ]
+        for call in calls:
+            with pytest.raises(InvalidValue):
+                await call()
 
 
 class Note(DeclarativeBase):

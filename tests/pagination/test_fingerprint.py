@@ -10,8 +10,9 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, field, make_dataclass
 from decimal import Decimal
+from fractions import Fraction
 from io import StringIO
 from typing import Any
 
@@ -25,6 +26,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    TypeDecorator,
     bindparam,
     func,
     or_,
@@ -38,6 +40,14 @@ from rowsmith import OptionalState, TriState
 from rowsmith.orders import order_terms
 from rowsmith.pagination import fingerprint
 from rowsmith.pagination.fingerprint import Untellable, stable_text
+
+
+class Picky(TypeDecorator[str]):
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        raise ValueError("of the team's")
 
 
 class Colour(enum.Enum):
@@ -291,6 +301,59 @@ def test_what_does_not_tell_its_values_is_no_text() -> None:
         with pytest.raises(Untellable):
             stable_text(thing)
     assert fingerprint((), [T.c.id == Slotted(1)])
+
+
+class Broken(dt.tzinfo):
+    """A time zone whose own code raises."""
+
+    def utcoffset(self, _: dt.datetime | None) -> dt.timedelta:
+        raise ValueError("of the team's")
+
+    def dst(self, _: dt.datetime | None) -> None: ...
+
+    def tzname(self, _: dt.datetime | None) -> None: ...
+
+
+class BrokenMapping(dict[str, int]):
+    def items(self) -> Any:
+        raise ValueError("of the team's")
+
+
+@dataclass
+class Unset:
+    """Its field has no value yet."""
+
+    name: str = field(init=False)
+
+
+def let_go() -> memoryview:
+    view = memoryview(b"x")
+    view.release()
+    return view
+
+
+@pytest.mark.parametrize(
+    "value",
+    [dt.datetime(2024, 1, 1, tzinfo=Broken()), dt.time(1, tzinfo=Broken()), BrokenMapping(a=1), Unset(), let_go()],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_raises_as_it_is_looked_at_is_told_from_all_else(value: object) -> None:
+    """It has no text, wherever it stands; a fingerprint is made all the same: the database says what is wrong."""
+    for whole in (value, [value], {"a": value}):
+        with pytest.raises(Untellable, match=type(value).__name__):
+            stable_text(whole)
+    assert len(fingerprint(TERMS, [T.c.doc == bindparam("doc", value, type_=JSONB)])) == 16
+
+
+def test_a_type_that_raises_as_it_binds_leaves_a_fingerprint() -> None:
+    """What it makes of the value is not known, so it is told by the value itself."""
+    made = [fingerprint(TERMS, [T.c.name == bindparam("name", value, type_=Picky())]) for value in ("a", "b", "a")]
+    assert made[0] == made[2] != made[1]
+
+
+def test_a_fraction_of_any_length_has_a_text() -> None:
+    """Python writes no integer of more than 4,300 digits."""
+    assert stable_text(Fraction(10**5000, 3)) != stable_text(Fraction(10**5000, 7))
 
 
 def test_stable_texts() -> None:

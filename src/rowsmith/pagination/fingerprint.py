@@ -14,6 +14,7 @@ from functools import partial
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import PurePath
+from secrets import token_hex
 from types import NoneType
 from typing import Any, Final, TypeAlias, cast
 from uuid import UUID
@@ -33,7 +34,7 @@ _Bind: TypeAlias = BindParameter[Any]
 _Texts: TypeAlias = "tuple[tuple[Any, Otherwise], ...]"
 
 Otherwise: TypeAlias = Callable[[Any], str]
-"""Gives the text of what nobody here knows the values of."""
+"""Gives the text of what nobody here knows the values of, or whose own code raises as it is looked at."""
 
 Told: TypeAlias = Callable[[object, Mapping[str, Any]], Mapping[str, Any]]
 """Takes an object and its fields; gives these as they are to be told apart."""
@@ -42,7 +43,6 @@ _TOLD_BY_REPR: Final = (
     timedelta,
     tzinfo,
     UUID,
-    Fraction,
     PurePath,
     IPv4Address,
     IPv6Address,
@@ -66,8 +66,16 @@ class Untellable(Exception):
     """The values of something are not known, so that nothing tells it from another of its kind."""
 
 
+def text_of_one(value: object) -> str:
+    """Give the repr of a value; of one that raises as it is looked at a text of no other, nor of itself again."""
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - a team's code; it says so once more, where the value is bound
+        return token_hex(16)
+
+
 def fingerprint(
-    terms: Sequence[OrderTerm], conditions: Sequence[ColumnElement[bool]] = (), otherwise: Otherwise = repr
+    terms: Sequence[OrderTerm], conditions: Sequence[ColumnElement[bool]] = (), otherwise: Otherwise = text_of_one
 ) -> bytes:
     """Give 16 bytes that stand for an order and conditions: the SQL text and the values bound in it.
 
@@ -91,7 +99,10 @@ class Imprint:
     """
 
     def __init__(
-        self, terms: Sequence[OrderTerm], conditions: Sequence[ColumnElement[bool]] = (), otherwise: Otherwise = repr
+        self,
+        terms: Sequence[OrderTerm],
+        conditions: Sequence[ColumnElement[bool]] = (),
+        otherwise: Otherwise = text_of_one,
     ) -> None:
         self._otherwise = otherwise
         self._parts: list[tuple[bytes, Sequence[_Bind]]] = []
@@ -122,15 +133,22 @@ class Imprint:
                 value = bind.effective_value if given is None or bind not in given else given[bind]
                 if bind.expanding and isinstance(value, Iterable) and not isinstance(value, str | bytes):
                     items = cast("Iterable[Any]", value)  # type: ignore[redundant-cast]
-                    texts = [stable_text(stored_value(bind.type, item), self._otherwise) for item in items]
+                    texts = [self._text(bind, item) for item in items]
                     # The values of an IN have no order, and a set gives them in another one in each process.
                     text = ",".join(sorted(texts))
                 else:
-                    text = stable_text(stored_value(bind.type, value), self._otherwise)
+                    text = self._text(bind, value)
                 # With its length before it no value can pass for the end of one and the start of the next.
                 data = text.encode("utf-8", "surrogatepass")
                 digest.update(len(data).to_bytes(4, "big") + data)
         return digest.digest()
+
+    def _text(self, bind: _Bind, value: object) -> str:
+        try:
+            stored = stored_value(bind.type, value)
+        except Exception:  # noqa: BLE001 - a team's type, which says so once more where the value is bound
+            return self._otherwise(value)
+        return stable_text(stored, self._otherwise)
 
 
 def _structure(expression: ColumnElement[Any]) -> tuple[bytes, Iterable[_Bind]]:
@@ -177,7 +195,7 @@ def stable_text(
 
     Args:
         value: what is to be told apart.
-        otherwise: gives the text of what nobody here knows the values of.
+        otherwise: gives the text of what nobody here knows the values of, or that raises as it is looked at.
         as_written: tells integers from floats and decimals, as documents that are kept as text do.
         told: gives the fields of an object as they are to be told apart.
 
@@ -185,13 +203,11 @@ def stable_text(
         Untellable: there is such a thing, and no ``otherwise``.
         RecursionError: it holds itself.
     """
-    scalars = _WRITTEN if as_written else _SCALARS
-    text = _scalar(value, scalars)
+    scalars, otherwise = _WRITTEN if as_written else _SCALARS, otherwise or _untold
+    text = _scalar(value, scalars, otherwise)
     if text is not None:
         return text
-    composing = [
-        _composed(value, otherwise or _untold, told)
-    ]  # no calls in calls: a document may be as deep as a stack
+    composing = [_composed(value, otherwise, told)]  # no calls in calls: a document may be as deep as a stack
     while composing:
         try:
             part = composing[-1].send(text)
@@ -199,11 +215,11 @@ def stable_text(
             text = done.value
             composing.pop()
         else:
-            text = _scalar(part, scalars)
+            text = _scalar(part, scalars, otherwise)
             if text is None:
                 if len(composing) == _DEEPEST:
                     raise RecursionError
-                composing.append(_composed(part, otherwise or _untold, told))
+                composing.append(_composed(part, otherwise, told))
     return cast("str", text)
 
 
@@ -211,9 +227,11 @@ def _untold(value: object) -> str:
     raise Untellable(kind_of(value))
 
 
-def _scalar(value: object, scalars: _Texts) -> str | None:
+def _scalar(value: object, scalars: _Texts, otherwise: Otherwise) -> str | None:
     text = next((text for kinds, text in scalars if isinstance(value, kinds)), None)
-    return None if text is None else text(value)
+    with suppress(Exception):  # of a time zone of a team's own, of bytes that were let go of
+        return None if text is None else text(value)
+    return otherwise(value)
 
 
 def _exact(value: Decimal) -> Decimal:
@@ -240,6 +258,7 @@ _SCALARS: Final[_Texts] = (
     (date, lambda value: f"date:{value.isoformat()}"),
     (time, lambda value: f"time:{value.isoformat()}"),
     ((bytes, bytearray, memoryview), lambda value: f"bytes:{bytes(value)!r}"),
+    (Fraction, lambda value: f"Fraction:{value.numerator:x}/{value.denominator:x}"),  # of any number of digits
     (type, lambda value: f"class:{value.__module__}.{value.__qualname__}"),
     (_TOLD_BY_REPR, lambda value: f"{type(value).__qualname__}:{value!r}"),
 )
@@ -253,6 +272,15 @@ _WRITTEN: Final[_Texts] = (
 
 def _composed(value: object, otherwise: Otherwise, told: Told | None) -> Generator[object, Any, str]:
     """Yield the parts of a value, take the text of each, and give the value's own."""
+    try:
+        return (yield from _told_by_parts(value, otherwise, told))
+    except Exception as exc:
+        if isinstance(exc, (Untellable, RecursionError, UnsupportedCompilationError)):
+            raise
+    return otherwise(value)  # of a class of a team's own, which raises what it likes as it is looked at
+
+
+def _told_by_parts(value: object, otherwise: Otherwise, told: Told | None) -> Generator[object, Any, str]:
     name = type(value).__qualname__
     if is_sql(value):
         return f"{name}:{Imprint((), [as_sql(value)], otherwise).digest().hex()}"

@@ -111,7 +111,8 @@ def _taken_float(value: Any) -> Any:
 
 
 def _one_float(value: Any) -> Any:
-    return float(value) if is_number(value) else value
+    """Give a number as it is stored, and what is none, or no finite one, as it is."""
+    return float(value) if is_number(value) and finite_complaint(value) is None else value
 
 
 def _unless_infinite(value: Any) -> Any:
@@ -179,7 +180,7 @@ _SINGLES: Final = Beside(
     wider=sqltypes.Double(),
     keeps=_check_kept_single,
     is_of_single_precision=True,
-    one=lambda value: to_single(_one_float(value)) if is_number(value) else value,
+    one=lambda value: to_single(value) if is_number(value) and finite_complaint(value) is None else value,
 )
 
 
