@@ -21,6 +21,7 @@ Equal values are one body in whatever form Python has them (the numbers ``1``, `
 zones, a list and a tuple, bytes and a bytearray, the keys of a mapping in any order); ``True`` is no number. Of a spec
 or patch those are equal that their column stores as the same: an address as a text and as an object, a UUID in any
 form, 1.004 and 1 in a ``Numeric(8, 2)``; ``1e23`` and ``Decimal(10**23)`` in a ``Numeric`` of PostgreSQL's are not.
+Values that do not fit their columns are refused as ever, before a key is taken.
 What hides its values (an array of numpy, an object with ``__slots__``, what holds itself) is ``InvalidValue``: give
 dataclasses, pydantic models, mappings, lists, plain values and SQL.
 With schemas that ``search_path`` tells apart, each takes a table of its own.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from rowsmith import (
     Conflict,
@@ -150,15 +150,53 @@ async def test_another_patch_or_version_is_another_body(things: ThingRepository)
         await things.update(1, SEVEN, scope=A, expected_version=1, idempotency_key="0")
 
 
-async def test_a_body_that_nothing_tells_from_another_is_refused(things: ThingRepository) -> None:
+NUL: Any = "a\0b"
+NOTHING: Any = None
+UNFIT: dict[str, list[Keyed]] = {
+    "create": [
+        lambda things, key: things.create(replace(spec(5), name=NUL), scope=A, idempotency_key=key),
+        lambda things, key: things.create(replace(spec(5), uses=2**40), scope=A, idempotency_key=key),
+    ],
+    "update": [
+        lambda things, key: things.update(1, ThingPatch(name=OptionalState.update(NUL)), scope=A, idempotency_key=key),
+        lambda things, key: things.update(2**40, SEVEN, scope=A, idempotency_key=key),
+        lambda things, key: things.update(1, SEVEN, scope=A, expected_version=NUL, idempotency_key=key),
+    ],
+    "upsert": [
+        lambda things, key: things.upsert(replace(spec(5), name=NUL), scope=A, idempotency_key=key),
+        lambda things, key: things.upsert(replace(spec(5), id=NOTHING), scope=A, idempotency_key=key),
+    ],
+    "batch_create": [
+        lambda things, key: things.batch_create([spec(5), replace(spec(6), name=NUL)], scope=A, idempotency_key=key),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", KEYED)
+async def test_what_does_not_fit_is_refused_before_the_key_is_taken(name: str, things: ThingRepository) -> None:
+    """As it is without a key: in the same words, and with nothing sent."""
+    for call in UNFIT[name]:
+        told = list[str]()
+        for key in (None, "k"):
+            with count_statements(things.db) as sent, pytest.raises(InvalidValue) as refused:
+                await call(things, key)
+            assert sent == []
+            told.append(str(refused.value))
+        assert told[0] == told[1]
+
+
+async def test_a_body_that_nothing_tells_from_another_is_refused(any_tables: WithTables) -> None:
     """Before anything is sent; objects that hide their values, and what holds itself. Without a key it is written."""
     cycle: list[Any] = []
     cycle.append(cycle)
-    for hidden in (object(), iter([1]), cycle):
-        given: Any = replace(spec(5), note=hidden)
-        with count_statements(things.db) as sent, pytest.raises(InvalidValue, match="idempotency key"):
-            await things.create(given, scope=A, idempotency_key="k")
-        assert sent == []
+    async with any_tables(FormRow, IdempotencyKeyRow) as db:
+        forms = FormRepository(db, resilience=None)
+        await forms.create(FormCreate(1))
+        for hidden in (object(), iter([1]), cycle):
+            with count_statements(db) as sent, pytest.raises(InvalidValue, match="idempotency key"):
+                await forms.create(FormCreate(2, kept=hidden), idempotency_key="k")
+            assert sent == []
+        await forms.create(FormCreate(2, kept=cycle))
 
 
 async def test_another_conflict_is_another_body(things: ThingRepository) -> None:
@@ -343,6 +381,21 @@ class FormRow(FormBase):
     body: Mapped[bytes | None]
     at: Mapped[dt.datetime | None] = mapped_column(sa.DateTime(timezone=True))
     hour: Mapped[dt.time | None] = mapped_column(sa.Time(timezone=True))
+    kept: Mapped[Any] = mapped_column(sa.PickleType, nullable=True)
+    lines: Mapped[list[LineRow]] = relationship(lazy="raise")
+
+
+class LineRow(FormBase):
+    __tablename__ = "lines"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    form_id: Mapped[int] = mapped_column(sa.ForeignKey("forms.id"))
+    text: Mapped[str]
+
+
+@dataclass(frozen=True)
+class LineCreate(Spec[LineRow], filled={"form_id"}):
+    text: Any
 
 
 @dataclass(frozen=True)
@@ -355,6 +408,13 @@ class FormCreate(Spec[FormRow]):
     body: Any = None
     at: Any = None
     hour: Any = None
+    kept: Any = None
+
+
+@dataclass(frozen=True)
+class FormTree(Spec[FormRow]):
+    id: int
+    lines: Sequence[LineCreate] = ()
 
 
 @dataclass(frozen=True)
@@ -444,6 +504,30 @@ async def test_values_without_a_digest_are_refused_as_such(any_tables: WithTable
         for call in calls:
             with pytest.raises(InvalidValue):
                 await call()
+
+
+async def test_what_does_not_fit_below_a_row_is_refused_before_the_key_is_taken(any_tables: WithTables) -> None:
+    """By its index, in a batch; what fits is made once, with the rows below it."""
+    async with any_tables(FormRow, LineRow, IdempotencyKeyRow) as db:
+        forms = FormRepository(db, resilience=None)
+        fit, unfit = FormTree(1, [LineCreate("a")]), FormTree(2, [LineCreate("a"), LineCreate(NUL)])
+        await forms.create(FormCreate(3))
+        told = dict[str | None, list[tuple[str, int | None]]]()
+        for key in (None, "k"):
+            calls = (
+                lambda key=key: forms.create(unfit, idempotency_key=key),
+                lambda key=key: forms.batch_create([fit, unfit], idempotency_key=key),
+            )
+            for call in calls:
+                with count_statements(db) as sent, pytest.raises(InvalidValue, match=r"LineRow\.text") as refused:
+                    await call()
+                assert key is None or sent == []
+                told.setdefault(key, []).append((str(refused.value), refused.value.index))
+        assert told["k"] == told[None]
+        assert [index for _, index in told["k"]] == [None, 1]
+        assert await forms.create(fit, idempotency_key="k") == await forms.create(fit, idempotency_key="k")
+        async with db.begin_session() as session:
+            assert (await session.scalars(sa.select(LineRow.text))).all() == ["a"]
 
 
 class Note(DeclarativeBase):

@@ -85,14 +85,17 @@ Written = Sequence[Upserted[Key]]
 
 
 async def once(
-    call: Call[TRow, TData], key: str, body: Sequence[object], write: Callable[[Call[TRow, Key]], Awaitable[Written]]
+    call: Call[TRow, TData],
+    key: str,
+    asked: Callable[[], Sequence[object]],
+    write: Callable[[Call[TRow, Key]], Awaitable[Written]],
 ) -> list[Upserted[TData]]:
     """Do a write, unless it was done under its key before, and give its rows as they are now.
 
     Args:
         call: the call, under its scope.
         key: the caller's own name for this write; another scope's or table's equal key is another key.
-        body: all that is asked for.
+        asked: gives all that is asked for, once it is known to fit: what does not is refused before the key is taken.
         write: does the write; what it is given makes primary keys of rows.
 
     Raises:
@@ -100,7 +103,7 @@ async def once(
         EntityNotFound: the key was used, and a row that it was used for is gone since, or out of sight for this caller.
         DatabaseFault: there is no table to keep keys in; the message says how to create it.
     """
-    use, sent = await _use(call, key, body), writes_of(call.db_sess)
+    use, sent = await _use(call, key, asked()), writes_of(call.db_sess)
     before = await _take(call, use)
     note_undone(call.db_sess, sent)  # a key without a body is free
     if before.body is not None and (before.operation, before.body) != (call.operation, use.body):

@@ -218,6 +218,12 @@ class SpecReader:
 
     def checked(self, block: Block) -> Block:
         """Check, stamp and fill rows that set the same fields; raises as :meth:`read`."""
+        fit = self.fitting(block)
+        filled = fill_defaults(self.info, fit.columns, len(fit.places))
+        return fit.beside(filled, {name: set(map(type, column)) for name, column in filled.items()})
+
+    def fitting(self, block: Block) -> Block:
+        """Check and stamp rows that set the same fields, and fill nothing; raises as :meth:`read`."""
         columns, types, places = dict(block.columns), dict(block.types), block.places
         for name, column in columns.items():
             self._check(name, column, types[name], places)
@@ -226,8 +232,6 @@ class SpecReader:
         for name, value in self.info.class_of_new(columns).items():
             if name not in columns:
                 columns[name], types[name] = [value] * len(places), {type(value)}
-        for name, column in fill_defaults(self.info, columns, len(places)).items():
-            columns[name], types[name] = column, set(map(type, column))
         return replace(block, columns=columns, types=types)
 
     def _check(self, name: str, column: Sequence[Any], types: set[type[Any]], places: Sequence[int]) -> None:

@@ -74,10 +74,14 @@ class BatchCreator(Operation[TRow, TData]):
             if idempotency_key is None:
                 return await Creation(call).create(items, progress)
 
+            def asked() -> Sequence[object]:
+                Creation(call).check(items)
+                return items
+
             async def write(call: Call[TRow, Key]) -> Written:
                 return [Upserted(key, inserted=True) for key in await Creation(call).create(items, progress)]
 
-            return [item.data for item in await once(call, idempotency_key, items, write)]
+            return [item.data for item in await once(call, idempotency_key, asked, write)]
 
     @verb("load", singly="create(spec)", touches="new", removes=False)
     async def load(

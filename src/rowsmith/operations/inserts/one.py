@@ -86,13 +86,28 @@ class Creator(Operation[TRow, TData]):
         if idempotency_key is None:
             return await self._write(call, spec)
 
+        def asked() -> list[object]:
+            self._check(call, spec)
+            return [spec]
+
         async def write(call: Call[TRow, Key]) -> Written:
             return [Upserted(await self._write(call, spec), inserted=True)]
 
-        return (await once(call, idempotency_key, [spec], write))[0].data
+        return (await once(call, idempotency_key, asked, write))[0].data
+
+    def _is_tree(self, spec: Spec[TRow]) -> bool:
+        return self.entity.next_value is not None or getattr(type(spec), "__rowsmith_children__", False)
+
+    def _check(self, call: Call[TRow, TData], spec: Spec[TRow]) -> None:
+        """Refuse a spec as :meth:`_write` does, before anything is sent."""
+        if self._is_tree(spec):
+            with of_one():
+                Creation(call).check([spec])
+        else:
+            new_values(spec, call.limits, call.info)
 
     async def _write(self, call: Call[TRow, TMade], spec: Spec[TRow]) -> TMade:
-        if self.entity.next_value is not None or getattr(type(spec), "__rowsmith_children__", False):
+        if self._is_tree(spec):
             with of_one():
                 return (await Creation(call.setting({}, call.info.columns)).create([spec]))[0]
         given, dialect = new_values(spec, call.limits, call.info), call.dialect

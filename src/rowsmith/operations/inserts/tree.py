@@ -12,7 +12,7 @@ from rowsmith.execution.driver import give_up
 from rowsmith.mapping import Spec
 from rowsmith.mapping.writes import all_belong, own_values
 from rowsmith.operations.arrays.keys import Key
-from rowsmith.operations.blocks.block import EVERY_PLACE, Block, SpecReader, merged
+from rowsmith.operations.blocks.block import EVERY_PLACE, Block, SpecReader, blocks, merged, parted
 from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.faults import is_own_fault
 from rowsmith.operations.held import NewRows, scope_first
@@ -50,6 +50,21 @@ class Creation(Generic[TRow, TData]):
             top = Level(self.call.info, specs, range(first, first + len(specs)))
             whole = replace(self, call=await self._call_for(top))
             return await whole._create(top, first, progress)
+
+    def check(self, specs: Sequence[Spec[TRow]]) -> None:
+        """Refuse specs, and those of the rows below them, whose values do not fit; no default of Python's is asked for.
+
+        Raises:
+            InvalidValue, ScopeMismatch, MappingError: as :meth:`SpecReader.read`.
+        """
+        top = Level(self.call.info, specs, range(len(specs)))
+        for level in (top, *top.all_below()):
+            call = self.call if level is top else self.call.below(level.info.row)
+            reader = SpecReader(level.info, call.limits, places=level.tops)
+            with call.locating():
+                for part in blocks(level.specs):
+                    for block in parted(reader.given(part)):
+                        reader.fitting(block)
 
     async def _call_for(self, top: Level) -> Call[TRow, TData]:
         """Give the call, once the scope has said what it has to of all rows, before any is sent."""

@@ -87,12 +87,16 @@ class Updater(Operation[TRow, TData]):
         if idempotency_key is None:
             return await self._write(call, pk, patch, expected_version)
 
+        def asked() -> list[object]:
+            call.limits.patched(patch, call.info)
+            target = live_target(call.entity, pk, call.limits, expected_version)
+            key = dict(zip(call.info.primary_key, target.key, strict=True))
+            return [tuple(as_stored(call.info, key, call.dialect).values()), patch, expected_version]
+
         async def write(call: Call[TRow, Key]) -> Written:
             return [Upserted(await self._write(call, pk, patch, expected_version), inserted=False)]
 
-        key = dict(zip(call.info.primary_key, call.info.key(pk), strict=True))
-        body = [tuple(as_stored(call.info, key, call.dialect).values()), patch, expected_version]
-        return (await once(call, idempotency_key, body, write))[0].data
+        return (await once(call, idempotency_key, asked, write))[0].data
 
     async def _write(self, call: Call[TRow, T], id: object, patch: Patch[TRow], expected_version: object) -> T:
         values = call.limits.patched(patch, call.info)

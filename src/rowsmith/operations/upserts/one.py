@@ -60,10 +60,15 @@ class Upserter(Operation[TRow, TData]):
         if idempotency_key is None:
             return await _upsert(Upsertion(call, given), spec)
 
+        def asked() -> list[object]:
+            with of_one():
+                Upsertion(call, given).check(spec)
+            return [spec, given.resolve(call.info), given.update]
+
         async def write(call: Call[TRow, Key]) -> Written:
             return [await _upsert(Upsertion(call, given), spec)]
 
-        return (await once(call, idempotency_key, [spec, given.resolve(call.info), given.update], write))[0]
+        return (await once(call, idempotency_key, asked, write))[0]
 
 
 async def _upsert(upsertion: Upsertion[TRow, TMade], spec: Spec[TRow]) -> Upserted[TMade]:

@@ -125,6 +125,12 @@ class Upsertion(Generic[TRow, TData]):
         reader = SpecReader(self.info, self.call.limits)
         return [block for part in blocks(specs) for block in reader.read(part)]
 
+    def check(self, spec: Spec[TRow]) -> None:
+        """Refuse a spec whose values do not fit, or that has no key; raises as :meth:`read`."""
+        for block in self.read([spec]):
+            self._refuse_foreign(block)
+            conflict_keys(self.info, self.key, block)
+
     async def write(self, block: Block, held: Held = Held.NONE) -> list[Upserted[TData]]:
         """Upsert rows that were read already, of which none, some or all are held by now; results in their order."""
         try:
