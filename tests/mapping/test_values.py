@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.dialects.postgresql.ranges import MultiRange
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from rowsmith import Conflict, InvalidValue, OptionalState, Patch, Repository, Spec
+from rowsmith import Conflict, InvalidValue, OptionalState, Patch, Repository, Spec, TriState
 from rowsmith.filters import JSONFilter
 from rowsmith.mapping import row_info
 from rowsmith.mapping.types import column_type
@@ -34,6 +34,20 @@ from rowsmith.testing import WithTables
 from support import count_statements
 from tenants import WIDE_VALUES, Colour, WideCreate, WideRepository, WideRow
 
+
+class Broken(dt.tzinfo):
+    """A time zone whose own code raises."""
+
+    def utcoffset(self, _: dt.datetime | None) -> dt.timedelta:
+        raise ValueError("of the team's")
+
+    def dst(self, _: dt.datetime | None) -> None: ...
+
+    def tzname(self, _: dt.datetime | None) -> None: ...
+
+
+RELEASED = memoryview(b"x")
+RELEASED.release()
 SECRET = 987654321987654321
 UTC = dt.UTC
 ODD: dict[str, list[Any]] = {
@@ -51,9 +65,11 @@ ODD: dict[str, list[Any]] = {
         *(dt.datetime(2024, 1, 1), dt.date(2024, 1, 1), "2024-01-01", 0),
         dt.datetime.min.replace(tzinfo=dt.timezone(dt.timedelta(hours=1))),
         dt.datetime.max.replace(tzinfo=dt.timezone(dt.timedelta(hours=-1))),
+        dt.datetime(2024, 1, 1, tzinfo=Broken()),
     ],
     "local_time": [
         dt.datetime(2024, 1, 1, tzinfo=UTC),
+        dt.datetime(2024, 1, 1, tzinfo=Broken()),
         dt.date(2024, 1, 1),
         dt.datetime.min,
         dt.datetime.max,
@@ -61,8 +77,14 @@ ODD: dict[str, list[Any]] = {
     "day": [dt.datetime(2024, 1, 1), "2024-01-01", dt.date.min, dt.date.max],
     "clock": [dt.time(1, tzinfo=UTC), "01:00"],
     "span": [5, "1 day"],
-    "blob": ["text", 5],
+    "blob": ["text", 5, memoryview(b"abcd")[::2], RELEASED],
 }
+
+
+@dataclass(frozen=True)
+class WidePatch(Patch[WideRow]):
+    seen_at: TriState[Any] = TriState.nop()
+    blob: TriState[Any] = TriState.nop()
 
 
 def test_every_kind_of_column_is_covered() -> None:
@@ -81,6 +103,40 @@ async def test_odd_values_are_refused_before_anything_is_written(any_tables: Wit
                         await wide.create(WideCreate(**{name: value}))
                     assert str(SECRET) not in str(caught.value)
         assert sent == []
+
+
+async def test_what_only_the_driver_refuses_is_refused_as_a_value(any_tables: WithTables) -> None:
+    """Of a type that nobody here knows; on SQLite it raises errors of Python's own."""
+    async with any_tables(WideRow) as db:
+        wide = WideRepository(db)
+        for value, column in ((memoryview(b"abcd")[::2], WideRow.blob), (2**70, WideRow.big)):
+            with pytest.raises(InvalidValue) as refused:
+                await wide.count(None, [sa.literal(value, sa.types.NullType()) == column])
+            assert refused.value.__cause__ is None
+
+
+async def test_odd_values_are_refused_by_every_verb(any_tables: WithTables) -> None:
+    """By batches and changes, too; a partial form says it of the item."""
+    async with any_tables(WideRow) as db:
+        wide = WideRepository(db)
+        made = await wide.create(WideCreate())
+        for odd in ({"blob": memoryview(b"abcd")[::2]}, {"seen_at": dt.datetime(2024, 1, 1, tzinfo=Broken())}):
+            patch: Any = WidePatch(**{name: TriState.update(value) for name, value in odd.items()})
+            with count_statements(db) as sent:
+                for call in (
+                    lambda odd=odd: wide.batch_create([WideCreate(), WideCreate(**odd)]),
+                    lambda odd=odd: wide.load([WideCreate(), WideCreate(**odd)]),
+                    lambda odd=odd: wide.upsert(WideCreate(**odd)),
+                    lambda patch=patch: wide.update(made.id, patch),
+                    lambda patch=patch: wide.batch_update([made.id], patch),
+                    lambda patch=patch: wide.batch_update_each({made.id: patch}),
+                    lambda patch=patch: wide.update_where([WideRow.id == made.id], patch),
+                ):
+                    with pytest.raises(InvalidValue, match=f"WideRow.{next(iter(odd))} "):
+                        await call()
+                report = await wide.batch_create_partial([WideCreate(**odd)])
+            assert [statement for statement in sent if not statement.startswith(("SAVEPOINT", "RELEASE"))] == []
+            assert [type(failure.error) for failure in report.failed] == [InvalidValue]
 
 
 async def test_what_fits_comes_back_equal(any_tables: WithTables) -> None:
@@ -118,6 +174,9 @@ async def test_odd_values_as_a_key_and_in_conditions(any_tables: WithTables) -> 
                 sa.or_(WideRow.flag, sa.not_(WideRow.label.like("\x00"))),
                 WideRow.key == "not-a-uuid",
                 WideRow.seen_at > dt.datetime(2024, 1, 1),
+                WideRow.seen_at == dt.datetime(2024, 1, 1, tzinfo=Broken()),
+                WideRow.blob == memoryview(b"abcd")[::2],
+                WideRow.blob.in_([RELEASED]),
                 sa.exists().where(WideRow.label == "\x00"),
             ):
                 for call in (wide.search, wide.count, wide.exists):

@@ -202,6 +202,7 @@ _CLASSES: Mapping[type[BaseException], Kind] = {
     TimeoutError: errors.DeadlineExceeded,
     OSError: errors.DatabaseUnavailable,
     ArithmeticError: errors.InvalidValue,
+    BufferError: errors.InvalidValue,
     LookupError: errors.InvalidValue,  # an enum without this member
     TypeError: errors.InvalidValue,
     ValueError: errors.InvalidValue,

@@ -36,7 +36,7 @@ from sqlalchemy.orm import exc as orm_exc
 
 from rowsmith import errors
 from rowsmith.errors import RepositoryError, made
-from rowsmith.execution import refusals, transaction_id
+from rowsmith.execution import endings, refusals, transaction_id
 from rowsmith.execution.broken import Broken, broken_by
 from rowsmith.execution.kinds import (
     OUT_OF_RANGE,
@@ -70,7 +70,7 @@ _DRIVER_ERRORS = (pg.PostgresError, pg.InterfaceError, pg.InternalClientError, s
 
 _FROM_DATABASE = (exc.SQLAlchemyError, exc.EmulatedDBAPIException, *_DRIVER_ERRORS, OSError, TimeoutError)
 
-DATABASE_ERRORS = (*_FROM_DATABASE, OverflowError, UnicodeError)
+DATABASE_ERRORS = (*_FROM_DATABASE, OverflowError, UnicodeError, BufferError)
 """What a statement of ours can fail with, sockets and values included; anything else is a bug and passes through."""
 
 # What an application's own statement fails with, and not its misuse of SQLAlchemy, which it should see as it is.
@@ -243,13 +243,14 @@ def _hands_over(caller: CodeType, called: CodeType) -> bool:
     """Say whether SQLAlchemy calls a default or a listener here: types are called from elsewhere."""
     if caller.co_name == "_process_execute_defaults":
         return called.co_name not in {"get_insert_default", "get_update_default"}  # of SQL, which has types
-    return caller.co_filename in _LISTENED_TO and not called.co_filename.startswith((_SQLALCHEMY, _THROUGH, "<"))
+    return caller.co_filename in _LISTENED_TO and not called.co_filename.startswith((_SQLALCHEMY, *_THROUGH, "<"))
 
 
 _LISTENED_TO = frozenset(
     module.__file__ for module in (attr, legacy, engine.base, engine.events, orm.events, orm.session)
 )
-_SQLALCHEMY, _THROUGH = sqlalchemy.__path__[0], transaction_id.__file__  # by which statements go to the driver
+_SQLALCHEMY = sqlalchemy.__path__[0]
+_THROUGH = (transaction_id.__file__, endings.__file__)  # by which statements go to the driver
 
 
 def driver_error(failure: BaseException) -> BaseException:

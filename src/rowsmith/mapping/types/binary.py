@@ -50,7 +50,17 @@ def _bytes(_: sqltypes.LargeBinary) -> ColumnType:
 
 
 def _check_bytes(value: object) -> str | None:
-    return None if isinstance(value, (bytes, bytearray, memoryview)) else "holds bytes: give bytes"
+    if isinstance(value, memoryview):
+        return None if _is_whole(value) else "holds bytes, and this view has gaps or was released: give bytes(view)"
+    return None if isinstance(value, (bytes, bytearray)) else "holds bytes: give bytes"
+
+
+def _is_whole(view: memoryview) -> bool:
+    """Say whether a driver can read the bytes of a view: one after the other, and not given back yet."""
+    try:
+        return view.c_contiguous
+    except ValueError:
+        return False
 
 
 def _taken_bytes(value: Any) -> Any:

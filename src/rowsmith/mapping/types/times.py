@@ -161,8 +161,16 @@ _ZONES: Final = frozenset({dt.timezone, ZoneInfo})
 """Zones of which it is known that ``utcoffset()`` is never None."""
 
 
+def _offset(value: dt.datetime, otherwise: dt.timedelta | None = None) -> dt.timedelta | None:
+    """Give how far the clock is from UTC; None where there is no time zone, ``otherwise`` where one cannot say it."""
+    try:
+        return value.utcoffset()
+    except Exception:  # noqa: BLE001 - of a time zone of a team's own
+        return otherwise
+
+
 def _check_moment(value: object) -> str | None:
-    if not isinstance(value, dt.datetime) or value.utcoffset() is None:
+    if not isinstance(value, dt.datetime) or _offset(value) is None:
         return "holds points in time: give a datetime with a time zone (tzinfo)"
     fits = _FIRST_IN_UTC <= value <= _LAST_IN_UTC
     return (
@@ -171,7 +179,7 @@ def _check_moment(value: object) -> str | None:
 
 
 def _check_local(value: object) -> str | None:
-    fits = isinstance(value, dt.datetime) and value.utcoffset() is None
+    fits = isinstance(value, dt.datetime) and _offset(value, dt.timedelta(0)) is None
     return None if fits else "holds local times: give a datetime without a time zone"
 
 
