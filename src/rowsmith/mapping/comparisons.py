@@ -22,6 +22,7 @@ from sqlalchemy import (
     Tuple,
     literal,
 )
+from sqlalchemy.dialects.postgresql import operators as _of_postgresql
 from sqlalchemy.sql import functions, operators, visitors
 from sqlalchemy.sql.elements import (
     BinaryExpression,
@@ -49,6 +50,7 @@ from rowsmith.mapping.types import (
     column_type,
     compared_type,
     is_sqlalchemys,
+    member_of,
     stored_form,
 )
 
@@ -199,19 +201,51 @@ def _is_beside_others(whole: Any, bind: BindParameter[Any], into: TypeEngine[Any
 
 
 def _check_operands(element: BinaryExpression[Any], info: RowInfo[Any], role: str) -> None:
-    """Refuse what stands beside a pattern and is no text, and what its column does not take in a list of rows."""
+    """Refuse what stands beside a pattern and is no text, and what its column does not take in a list of rows.
+
+    And what no document, array or range holds, or is held in.
+    """
+    if element.operator in _OF_HOLDERS:
+        _check_held(bare(element.left), element.operator, bare(element.right), info, role)
     if element.operator in _OF_TEXTS:
         for side, other in ((element.left, element.right), (element.right, element.left)):
             _check_text(bare(side), bare(other), info, role)
     if isinstance(element.left, _ROW) and isinstance(element.right, _VALUE):
-        columns = element.left.clauses
-        for row in element.right.effective_value or ():
-            _check_width(Tuple(*columns), len(row), info, role)
-            for column, value in zip(columns, row, strict=True):  # values are sent as what their columns are
-                if apart := _told_apart(column, element.right, column.type, info, role):
-                    raise apart
-                if value is not None and (complaint := column_type(column.type).operand(value)):
-                    raise _refusal(_columns(visitors.iterate(column)), complaint, info, role)
+        _check_rows(element.left.clauses, element.right, info, role)
+
+
+def _check_rows(columns: Sequence[Any], rows: Any, info: RowInfo[Any], role: str) -> None:
+    for row in rows.effective_value or ():
+        _check_width(Tuple(*columns), len(row), info, role)
+        for column, value in zip(columns, row, strict=True):  # values are sent as what their columns are
+            if apart := _told_apart(column, rows, column.type, info, role):
+                raise apart
+            if value is not None and (complaint := column_type(column.type).operand(value)):
+                raise _refusal(_columns(visitors.iterate(column)), complaint, info, role)
+
+
+def _check_held(left: Any, operator: Any, right: Any, info: RowInfo[object], role: str) -> None:
+    """Refuse what a document, an array or a range is asked for and that it cannot hold, nor be held in."""
+    holder, held = _family(left.type), _family(right.type)
+    is_told = isinstance(right, _VALUE) or _is_told(right)
+    if held is None or not (is_told and _is_told(left)) or holder not in _HOLDERS:
+        return
+    wanted, complaint = holder, _HOLDERS[holder]
+    if operator in _OF_KEYS:
+        wanted, complaint = _OF_KEYS[operator] if holder is Family.DOCUMENTS else (held, "")
+    is_member = operator is _PG.CONTAINS and holder is Family.RANGES and _may_be_within(left.type, right.type)
+    if held is not wanted and not is_member:
+        raise _refusal(_columns(visitors.iterate(left)), complaint, info, role)
+
+
+def _may_be_within(ranged: TypeEngine[Any], given: TypeEngine[Any]) -> bool:
+    """Say whether a value of a type may be one of those that a range is over; of whole numbers, only a whole one."""
+    member = member_of(ranged)
+    if member is None:
+        return True  # of a team's own range nobody here knows
+    is_whole = column_type(member).compared is Comparison.INTEGER
+    fits = not is_whole or compared_type(given).compared is Comparison.INTEGER
+    return _family(member) is _family(given) and fits
 
 
 def _check_width(left: Any, other: int | None, info: RowInfo[Any], role: str) -> None:
@@ -401,6 +435,24 @@ _OF_TEXTS: Final = frozenset(
         *(operators.istartswith_op, operators.not_istartswith_op, operators.iendswith_op, operators.not_iendswith_op),
         *(operators.regexp_match_op, operators.not_regexp_match_op),
     },
+)
+_PG: Final[Any] = _of_postgresql
+_HOLDERS: Final = {
+    Family.DOCUMENTS: "holds JSON documents: give a list or a dict, or write cast(value, JSONB)",
+    Family.ARRAYS: "holds arrays: give a list, of one item where one is meant",
+    Family.RANGES: "holds ranges: give a Range, or to contains() one of the values that it ranges over",
+}
+"""What holds others by operators of PostgreSQL's, and what to give these."""
+_OF_KEYS: Final = {
+    _PG.HAS_KEY: (Family.TEXT, "has keys that are texts: give one as a str"),
+    _PG.HAS_ANY: (Family.ARRAYS, "has keys that are texts: write array([...]), or cast([...], ARRAY(Text))"),
+    _PG.HAS_ALL: (Family.ARRAYS, "has keys that are texts: write array([...]), or cast([...], ARRAY(Text))"),
+}
+_OF_HOLDERS: Final = frozenset(
+    {
+        *(_PG.CONTAINS, _PG.CONTAINED_BY, _PG.OVERLAP, _PG.ADJACENT_TO, _PG.STRICTLY_LEFT_OF, _PG.STRICTLY_RIGHT_OF),
+        *(_PG.NOT_EXTEND_LEFT_OF, _PG.NOT_EXTEND_RIGHT_OF, *_OF_KEYS),
+    }
 )
 _ARITHMETIC: Final = frozenset(
     {operators.add, operators.sub, operators.mul, operators.truediv, operators.floordiv, operators.mod},

@@ -27,6 +27,7 @@ from rowsmith.mapping.types.column_type import (
 )
 from rowsmith.mapping.types.documents import json_complaint
 from rowsmith.mapping.types.numbers import OF_SINGLES
+from rowsmith.mapping.types.ranges import member_of
 from rowsmith.mapping.types.table import (
     DIALECTS,
     TABLE,
@@ -78,6 +79,7 @@ __all__ = [
     "is_walked",
     "json_complaint",
     "layers",
+    "member_of",
     "on_postgresql",
     "read_as",
     "reads_itself",

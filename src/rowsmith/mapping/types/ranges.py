@@ -32,7 +32,7 @@ def range_rows(column_type: Callable[[Any], ColumnType]) -> tuple[Row, ...]:
     """Give the rows of ranges, whose bounds are of types that the table knows."""
 
     def bounds(declared: TypeEngine[Any]) -> tuple[Check, Take]:
-        member = next((member for kinds, member in _MEMBERS if isinstance(declared, kinds)), None)
+        member = member_of(declared)
         return (anything, itself) if member is None else (column_type(member).check, column_type(member).taken)
 
     def one(declared: TypeEngine[Any]) -> ColumnType:
@@ -62,6 +62,11 @@ def range_rows(column_type: Callable[[Any], ColumnType]) -> tuple[Row, ...]:
         return replace(record, check=check, operand=operand, taken=taken_all)
 
     return (ranges.AbstractSingleRange, one), (ranges.AbstractMultiRange, several)
+
+
+def member_of(declared: TypeEngine[Any]) -> TypeEngine[Any] | None:
+    """Give the type of what a range is over; None for a range of a team's own."""
+    return next((member for kinds, member in _MEMBERS if isinstance(declared, kinds)), None)
 
 
 def _is_range(value: object) -> bool:
