@@ -83,6 +83,7 @@ FLOORS = {
             "answers apart commits hearing isolation kinds origin parameters pooler position postgresql read_only "
             "returning standing triggers"
         ),
+        "elsewhere",
         "broken endings refusals",
         "sqlite transaction_id",
         "transactions",

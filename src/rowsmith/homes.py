@@ -39,7 +39,8 @@ from rowsmith.execution import (
     watch_failures,
 )
 from rowsmith.execution.commits import count_commits
-from rowsmith.execution.endings import watch_ends
+from rowsmith.execution.elsewhere import forget_learned
+from rowsmith.execution.endings import looked_at, watch_ends
 from rowsmith.execution.isolation import check_isolation
 from rowsmith.execution.read_only import keep_read_only
 from rowsmith.execution.returning import read_returning_whole
@@ -279,6 +280,9 @@ class BorrowedHome:
         self.root.is_borrowed = True
         self._loop: asyncio.AbstractEventLoop | None = None
         for connection in connections_of(session):
+            is_there = not (connection.closed or connection.invalidated)
+            if is_there and connection.dialect not in looked_at:  # nobody has seen what was sent on it until now
+                forget_learned(connection.info)
             _watch(connection)
         if _watch_connection not in sync.dispatch.after_begin:
             event.listen(sync, "after_begin", _watch_connection)

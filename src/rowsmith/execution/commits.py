@@ -10,7 +10,7 @@ whose answer is lost; but for sessions of rowsmith's, which do ask, and tell it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
@@ -79,14 +79,15 @@ def asked_after(connections: Iterable[Connection]) -> Iterator[None]:
         _asked_after.reset(token)
 
 
-def note_loans(engine: Engine) -> None:
-    """Note of each connection of the driver's that somebody asks a dialect for it."""
+def note_loans(engine: Engine, tell: Callable[[Any], None]) -> None:
+    """Note of each connection of the driver's that somebody asks a dialect for it, and tell of it."""
     dialect: Any = engine.dialect
     lend = dialect.get_driver_connection
 
     def noted(connection: object) -> Any:
         driver = lend(connection)
         _lent.add(driver)
+        tell(driver)
         return driver
 
     dialect.get_driver_connection = noted

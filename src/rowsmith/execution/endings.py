@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any, Final
 from weakref import WeakSet
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import Dialect, Transaction
 
+from rowsmith.execution.elsewhere import give_back, note_path
 from rowsmith.execution.read_only import ends_transaction
 
 _ended: Final[WeakSet[Transaction]] = WeakSet()
@@ -23,8 +24,9 @@ def watch_ends(engine: Engine) -> None:
     """Look from now on at what is sent on an engine's connections, unless that is done already."""
     if engine.dialect not in looked_at:
         looked_at.add(engine.dialect)
-        _look_at(engine.dialect, "do_execute")
-        _look_at(engine.dialect, "do_execute_no_params")
+        for method in ("do_execute", "do_executemany", "do_execute_no_params"):
+            _look_at(engine.dialect, method)
+        event.listen(engine, "checkin", give_back)
 
 
 def _look_at(dialect: Dialect, method: str) -> None:
@@ -38,8 +40,13 @@ def _look_at(dialect: Dialect, method: str) -> None:
 
 
 def note_end(context: Any, statement: str) -> None:
-    """Remember the transaction that a statement has ended, if it is one of the application's own words."""
+    """Remember the transaction that a statement has ended, if it is one of the application's own words.
+
+    And the connection on which it has set where tables are looked for.
+    """
     is_own = getattr(context, "is_text", False) or getattr(context, "isddl", False)
+    if is_own or "set_config" in statement or getattr(context, "compiled", True) is None:
+        note_path(context, statement)
     if is_own and ends_transaction(statement):
         transaction = context.root_connection.get_transaction()
         if transaction is not None:

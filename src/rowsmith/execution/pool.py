@@ -31,7 +31,7 @@ from contextlib import suppress
 from functools import cached_property
 from operator import attrgetter
 from typing import Any, Final
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 from asyncpg import Connection as AsyncpgConnection
 from asyncpg import InterfaceError, InternalClientError, PostgresError
@@ -43,6 +43,7 @@ from sqlalchemy.pool.base import _ConnectionRecord  # pyright: ignore[reportPriv
 from sqlalchemy.util import await_
 
 from rowsmith.execution.commits import may_have_committed, note_loans, was_lent
+from rowsmith.execution.elsewhere import PATH, forget_learned, give_back, told_path
 from rowsmith.execution.hearing import Hearing
 from rowsmith.execution.pooler import NamedApart, is_pooled
 from rowsmith.execution.read_only import is_left_open, unlock
@@ -76,7 +77,9 @@ class WakingPool(AsyncAdaptedQueuePool):
     @cached_property
     def hearing(self) -> Hearing:
         """Knows whether somebody has to be told of what is taken and given back, besides those that look at it here."""
-        return Hearing(attrgetter("checkout", "reset", "checkin"), lambda listener: listener in (_look, _reset))
+        return Hearing(
+            attrgetter("checkout", "reset", "checkin"), lambda listener: listener in (_look, _reset, give_back)
+        )
 
     def _create_connection(self) -> ConnectionPoolEntry:
         # It connects when it is taken, and returns to the queue where that fails.
@@ -109,10 +112,21 @@ def prepare_pool(engine: Engine) -> None:
     engine.dialect.do_terminate = _terminate  # type: ignore[method-assign]
     if engine.dialect not in _seams:
         _seams.add(engine.dialect)
-        note_loans(engine)
+        note_loans(engine, _note_loan)
         bring_ids(engine)
     event.listen(engine, "checkout", _look)
     event.listen(engine, "reset", _reset)
+
+
+_records: Final[WeakKeyDictionary[Any, ref[Any]]] = WeakKeyDictionary()
+"""Of each connection of the driver's the pool's record."""
+
+
+def _note_loan(driver: Any) -> None:
+    """Have nothing be known of a connection on which something may be sent that nobody sees."""
+    record = _records[driver]() if driver in _records else None
+    if record is not None:
+        forget_learned(record.info)
 
 
 def server_of(connection: Connection) -> tuple[str | None, str | None]:
@@ -189,9 +203,11 @@ def _words_of(driver: Any) -> Callable[[int], Any]:
 
 async def _meet(driver: Any, record: Any) -> None:
     """Note of a new connection what server it is to, and what the application has set up on it."""
+    _records[driver] = ref(record)
     *record.info[SERVER], process, record.info[SPREAD] = await _who(driver)
     if is_pooled(driver):
         return
+    record.info[PATH] = told_path(driver)
     if process != driver.get_server_pid() and driver.__class__ is AsyncpgConnection:
         driver.__class__ = NamedApart
     listeners = record._ConnectionRecord__pool.dispatch.connect
@@ -234,6 +250,7 @@ def _reset(dbapi_connection: Any, record: Any, state: PoolResetState) -> None:
     if record is None:  # a connection that was detached
         return
     want_no_id(record.info)
+    give_back(dbapi_connection, record)
     is_used = record.info.pop(USED, False)
     is_anybodys = was_lent(driver) or is_used
     if dbapi_connection.isolation_level == "autocommit" or (is_anybodys and not dbapi_connection.readonly):

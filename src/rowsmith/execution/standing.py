@@ -1,5 +1,7 @@
 """What a mapped table is in a database: a table, or a view. It is asked once for each engine, and kept.
 
+Where names may lead elsewhere (:mod:`rowsmith.execution.elsewhere`) it is asked each time.
+
 A row of a table has a place (``ctid``), by which it is found at once again; one of a view has a key alone. It cannot
 be locked either, unless the view takes each row from one of a table, as those do that PostgreSQL's manual calls
 automatically updatable ("CREATE VIEW"), with or without ``INSTEAD OF`` triggers.
@@ -62,13 +64,18 @@ def known(dialect: Dialect, table: Table, schema: str | None) -> Standing | None
     return _known.get(dialect, {}).get((table, schema))
 
 
-async def ask(driver: Any, dialect: Dialect, table: Table, schema: str | None) -> Standing:
-    """Ask on asyncpg's connection, and keep what it says; of what is not there the statement itself will tell."""
+async def ask(driver: Any, dialect: Dialect, table: Table, schema: str | None, *, is_kept: bool = True) -> Standing:
+    """Ask on asyncpg's connection, and keep what it says where that holds for all of them.
+
+    Of what is not there the statement itself will tell.
+    """
     preparer = dialect.identifier_preparer
     name = preparer.format_table(table, use_schema=False)
     found = await driver.fetchrow(_ASK, name if schema is None else f"{preparer.quote_schema(schema)}.{name}")
     if found is None:
         return TABLE
+    if not is_kept:
+        return Standing(*found)
     return _known.setdefault(dialect, {}).setdefault((table, schema), Standing(*found))
 
 

@@ -63,6 +63,8 @@ def bring_ids(engine: Engine) -> None:
         info = _noted(cursor, context)
         execute_many(cursor, statement, parameters, context)
         _seen(cursor, info)
+        if context is not None and not context.is_crud:
+            note_end(context, statement)
 
     def bare(cursor: Any, statement: str, context: Any = None) -> None:
         info = _noted(cursor, context)

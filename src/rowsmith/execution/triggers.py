@@ -4,15 +4,16 @@ So does a foreign key of a table to itself with ON UPDATE CASCADE, SET NULL or S
 table by way of others are not looked for.
 
 It is asked once for each connection and table, as statements are prepared, and kept with the connection: a trigger that
-is made while an application runs is heeded on the connections that come after it. On SQLite it is asked each time.
+is made while an application runs is heeded on the connections that come after it. On SQLite it is asked each time, and
+so it is where names may lead elsewhere (:mod:`rowsmith.execution.elsewhere`).
 Triggers of the tables beneath a view count as its own, unless triggers of its own write them (INSTEAD OF): RETURNING
 gives there what these returned. Triggers that are deferred run at COMMIT, after which nothing can be read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, MutableMapping
-from typing import Any, Final
+from collections.abc import MutableMapping
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Table
 from sqlalchemy.engine import Dialect
@@ -45,21 +46,24 @@ WHERE lower("table") = :name AND on_update IN ('CASCADE', 'SET NULL', 'SET DEFAU
 """
 
 
-def quietness(table: Table, schema: str | None, *, several: bool) -> Hashable:
-    """Give the name under which it is kept that rows of a table stay as they are given: one, or ``several`` at once."""
-    return table, schema, several
+class Quietness(NamedTuple):
+    """The name under which it is kept that rows of a table stay as they are given: one, or ``several`` at once."""
+
+    table: Table
+    schema: str | None
+    several: bool
 
 
 async def ask_quietness(
     driver: Any, dialect: Dialect, table: Table, schema: str | None, known: MutableMapping[Any, Any]
 ) -> None:
-    """Ask on asyncpg's connection, and keep what it says with it."""
+    """Ask on asyncpg's connection, and keep what it says in ``known``."""
     preparer = dialect.identifier_preparer
     name = preparer.format_table(table, use_schema=False)
     place = name if schema is None else f"{preparer.quote_schema(schema)}.{name}"
     fires_after, fires_between = await driver.fetchrow(_ASK, place)
-    known[quietness(table, schema, several=False)] = not fires_after
-    known[quietness(table, schema, several=True)] = not fires_between
+    known[Quietness(table, schema, several=False)] = not fires_after
+    known[Quietness(table, schema, several=True)] = not fires_between
 
 
 async def is_quiet_on_sqlite(driver: Any, dialect: Dialect, table: Table, schema: str | None) -> bool:

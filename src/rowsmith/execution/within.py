@@ -20,6 +20,7 @@ from sqlalchemy.util import greenlet_spawn
 from rowsmith.execution.blame import remember
 from rowsmith.execution.direct import fetch
 from rowsmith.execution.driver import connection_of
+from rowsmith.execution.elsewhere import ELSEWHERE
 from rowsmith.execution.execute import flush
 from rowsmith.execution.kinds import is_stale
 from rowsmith.execution.native import (
@@ -136,6 +137,8 @@ async def _sent(lane: NativeLane, connection: Any, asked: Sent, *, writes: bool)
     adapter, info, plan = pooled.dbapi_connection, pooled.info, asked.plan
     if not speaks_plainly(adapter, adapter.driver_connection) or (writes and not is_wanted(info)):
         return "connection", ()
+    if ELSEWHERE in info:
+        return "search_path", ()
     async with adapter._execute_mutex:
         if adapter._transaction is None:
             await adapter._start_transaction()

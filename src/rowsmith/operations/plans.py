@@ -45,7 +45,7 @@ from rowsmith.execution.native import SUITS
 from rowsmith.execution.parameters import subject_of
 from rowsmith.execution.postgresql import Processor, read_by_column
 from rowsmith.execution.refusals import Refusal, argument_of, is_of_codec, results_of, unfit, unread_by, unread_of
-from rowsmith.execution.triggers import quietness
+from rowsmith.execution.triggers import Quietness
 from rowsmith.filters.sql import PerBackend, TextMatch
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.layout import Record
@@ -496,7 +496,7 @@ def compile_write(
         plan.makers = makers
         if not getattr(statement, "is_delete", False):
             plan.written = info.table
-            plan.presumes = quietness(info.table, info.table.schema, several=key is not None)
+            plan.presumes = Quietness(info.table, info.table.schema, several=key is not None)
     return plan
 
 

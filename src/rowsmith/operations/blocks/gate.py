@@ -33,9 +33,10 @@ from sqlalchemy.orm import Session
 
 from rowsmith.execution import Origin, is_watched_by_others, translated
 from rowsmith.execution.driver import connection_of, has_driver, use_driver
+from rowsmith.execution.elsewhere import ELSEWHERE
 from rowsmith.execution.native import AROUND_STATEMENTS, INSTEAD_OF_THE_DRIVER
 from rowsmith.execution.standing import TABLE, Standing, ask, known
-from rowsmith.execution.triggers import ask_quietness, is_quiet_on_sqlite, quietness
+from rowsmith.execution.triggers import Quietness, ask_quietness, is_quiet_on_sqlite
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.arrays.wire import fits_array
 from rowsmith.operations.blocks.lanes import Lane, choose_lane
@@ -146,10 +147,11 @@ async def standing_of(db_sess: AsyncSession, table: Table, origin: Origin) -> St
     if not has_driver(dialect):
         return TABLE
     schema = schemas_of(db_sess, connection).get(table.schema, table.schema)
-    found = known(dialect, table, schema)
+    is_kept = schema is not None or ELSEWHERE not in connection.info
+    found = known(dialect, table, schema) if is_kept else None
     if found is not None:
         return found
-    return await use_driver(db_sess, origin, lambda driver: ask(driver, dialect, table, schema))
+    return await use_driver(db_sess, origin, lambda driver: ask(driver, dialect, table, schema, is_kept=is_kept))
 
 
 async def is_quiet(db_sess: AsyncSession, table: Table, origin: Origin, *, several: bool) -> bool:
@@ -166,7 +168,9 @@ async def is_quiet(db_sess: AsyncSession, table: Table, origin: Origin, *, sever
             return await is_quiet_on_sqlite(connection.connection.driver_connection, dialect, table, schema)
     if not has_driver(dialect):
         return True
-    key = quietness(table, schema, several=several)
+    if schema is None and ELSEWHERE in known:
+        known = {}
+    key = Quietness(table, schema, several)
     if key not in known:
         await use_driver(db_sess, origin, lambda driver: ask_quietness(driver, dialect, table, schema, known))
     return bool(known[key])
