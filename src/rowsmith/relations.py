@@ -42,6 +42,8 @@ from rowsmith.fallible import OfStep, where_inside
 
 T = TypeVar("T")
 
+_COLUMN: Final[Any] = Column
+
 Seen: TypeAlias = Callable[[type[Any]], Sequence[ColumnElement[bool]]]
 """Gives what holds of all related rows of a class that may be seen."""
 
@@ -261,8 +263,9 @@ def _of_class(row: type[Any], said: ColumnElement[bool]) -> ColumnElement[bool]:
     mapper = inspect(cast("Any", row))
 
     def own(part: Any, **_: Any) -> Any:
-        known = part._annotations.get("parententity") is mapper if isinstance(part, Column) else True
-        if known or part.table not in mapper.tables:
+        if not isinstance(part, _COLUMN) or part._annotations.get("parententity") is mapper:
+            return None
+        if part.table not in mapper.tables:
             return None
         with suppress(UnmappedColumnError):
             return getattr(row, mapper.get_property_by_column(part._deannotate()).key).__clause_element__()

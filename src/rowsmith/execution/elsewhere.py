@@ -43,22 +43,27 @@ def note_path(context: Any, statement: str) -> None:
         forget_learned(pooled.info)
 
 
-def forget_learned(info: dict[Any, Any]) -> None:
-    """Have nothing be known of a connection's tables, nor anything kept, until it is given back."""
-    for name in [name for name in info if isinstance(name, Quietness)]:
-        del info[name]
-    info[ELSEWHERE] = True
+def forget_learned(info: dict[Any, Any], *, is_lent: bool = False) -> None:
+    """Have nothing be known of a connection's tables, nor anything kept, until it is given back.
+
+    What was known is so again then of one that was lent only, unless the server tells that its path was left changed.
+    """
+    learned = {name: info.pop(name) for name in [name for name in info if isinstance(name, Quietness)]}
+    info[ELSEWHERE] = {**info.get(ELSEWHERE, {}), **learned} if is_lent else {}
 
 
-def give_back(dbapi_connection: object, record: Any) -> None:
+def give_back(dbapi_connection: Any, record: Any) -> None:
     """Be told by a pool that nobody has a connection any more: where its names lead is not changed until it is lent."""
     if record is not None and ELSEWHERE in record.info:
-        del record.info[ELSEWHERE]
+        learned = record.info.pop(ELSEWHERE)
+        if learned and told_path(dbapi_connection._connection) == record.info.get(PATH):
+            record.info.update(learned)
 
 
 def told_path(driver: Any) -> str | None:
     """Give the path that the server has told asyncpg's connection last; None from those that do not tell."""
-    path: str | None = getattr(driver._protocol.get_settings(), "search_path", None)
+    protocol = driver._protocol  # None of one that is closed
+    path: str | None = None if protocol is None else getattr(protocol.get_settings(), "search_path", None)
     return path
 
 

@@ -126,7 +126,7 @@ def _note_loan(driver: Any) -> None:
     """Have nothing be known of a connection on which something may be sent that nobody sees."""
     record = _records[driver]() if driver in _records else None
     if record is not None:
-        forget_learned(record.info)
+        forget_learned(record.info, is_lent=True)
 
 
 def server_of(connection: Connection) -> tuple[str | None, str | None]:

@@ -64,19 +64,18 @@ def known(dialect: Dialect, table: Table, schema: str | None) -> Standing | None
     return _known.get(dialect, {}).get((table, schema))
 
 
-async def ask(driver: Any, dialect: Dialect, table: Table, schema: str | None, *, is_kept: bool = True) -> Standing:
-    """Ask on asyncpg's connection, and keep what it says where that holds for all of them.
+async def ask(driver: Any, dialect: Dialect, table: Table, schema: str | None) -> Standing:
+    """Ask on asyncpg's connection, and keep what it says; of what is not there the statement itself will tell."""
+    found = await ask_again(driver, dialect, table, schema)
+    return TABLE if found is None else _known.setdefault(dialect, {}).setdefault((table, schema), found)
 
-    Of what is not there the statement itself will tell.
-    """
+
+async def ask_again(driver: Any, dialect: Dialect, table: Table, schema: str | None) -> Standing | None:
+    """Ask, and keep nothing; None of what is not there."""
     preparer = dialect.identifier_preparer
     name = preparer.format_table(table, use_schema=False)
     found = await driver.fetchrow(_ASK, name if schema is None else f"{preparer.quote_schema(schema)}.{name}")
-    if found is None:
-        return TABLE
-    if not is_kept:
-        return Standing(*found)
-    return _known.setdefault(dialect, {}).setdefault((table, schema), Standing(*found))
+    return None if found is None else Standing(*found)
 
 
 def forget(table: Table) -> None:

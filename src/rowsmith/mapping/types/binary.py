@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sized
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import types as sqltypes
 from sqlalchemy.dialects import postgresql
@@ -51,7 +51,11 @@ def _bytes(_: sqltypes.LargeBinary) -> ColumnType:
 
 def _check_bytes(value: object) -> str | None:
     if isinstance(value, memoryview):
-        return None if _is_whole(value) else "holds bytes, and this view has gaps or was released: give bytes(view)"
+        return (
+            None
+            if _is_whole(cast("Any", value))
+            else "holds bytes, and this view has gaps or was released: give bytes(view)"
+        )
     return None if isinstance(value, (bytes, bytearray)) else "holds bytes: give bytes"
 
 

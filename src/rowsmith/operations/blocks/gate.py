@@ -35,7 +35,7 @@ from rowsmith.execution import Origin, is_watched_by_others, translated
 from rowsmith.execution.driver import connection_of, has_driver, use_driver
 from rowsmith.execution.elsewhere import ELSEWHERE
 from rowsmith.execution.native import AROUND_STATEMENTS, INSTEAD_OF_THE_DRIVER
-from rowsmith.execution.standing import TABLE, Standing, ask, known
+from rowsmith.execution.standing import TABLE, Standing, ask, ask_again, known
 from rowsmith.execution.triggers import Quietness, ask_quietness, is_quiet_on_sqlite
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.arrays.wire import fits_array
@@ -147,11 +147,12 @@ async def standing_of(db_sess: AsyncSession, table: Table, origin: Origin) -> St
     if not has_driver(dialect):
         return TABLE
     schema = schemas_of(db_sess, connection).get(table.schema, table.schema)
-    is_kept = schema is not None or ELSEWHERE not in connection.info
-    found = known(dialect, table, schema) if is_kept else None
+    if schema is None and ELSEWHERE in connection.info:
+        return await use_driver(db_sess, origin, lambda driver: ask_again(driver, dialect, table, schema)) or TABLE
+    found = known(dialect, table, schema)
     if found is not None:
         return found
-    return await use_driver(db_sess, origin, lambda driver: ask(driver, dialect, table, schema, is_kept=is_kept))
+    return await use_driver(db_sess, origin, lambda driver: ask(driver, dialect, table, schema))
 
 
 async def is_quiet(db_sess: AsyncSession, table: Table, origin: Origin, *, several: bool) -> bool:
