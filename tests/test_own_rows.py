@@ -80,6 +80,7 @@ class Groups(Repository[GroupRow, Group, int]):
 
 
 TABLES = (UserRow, GroupRow)
+pytestmark = pytest.mark.usefixtures("little_to_collect")
 WHOLE = (selectinload(GroupRow.users), selectinload(GroupRow.boss))
 
 

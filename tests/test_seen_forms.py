@@ -193,6 +193,7 @@ class Bosses(Repository[UserRow, User, int]):
     to_data = LoadedUsers.to_data
 
 
+@pytest.mark.usefixtures("little_to_collect")
 async def test_what_another_scope_has_read_in_the_session(any_tables: WithTables) -> None:
     """A call gives in a unit of work, and in a session that somebody else owns, what it gives by itself.
 
