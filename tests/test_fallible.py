@@ -502,3 +502,87 @@ def test_what_cannot_fail_stays_as_it_is() -> None:
     assert search.endswith("WHERE spaces.spent = :spent_1")
     (condition,) = Limits((SpaceRow.tenant == "a",)).inside([SpaceRow.spent + 1 == 4])
     assert str(condition) == "CASE WHEN (spaces.tenant = :tenant_1) THEN (spaces.spent + :spent_1 = :param_1) END"
+
+
+class OwnerRow(Base):
+    __tablename__ = "fallible_owners"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    tenant: Mapped[str]
+
+
+class PartRow(Base):
+    __tablename__ = "fallible_parts"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    owner_id: Mapped[int] = mapped_column(sa.ForeignKey("fallible_owners.id"))
+    of: Mapped[str]
+    share: Mapped[int]
+    owner: Mapped[OwnerRow] = relationship(viewonly=True)
+
+
+class WholeRow(Base):
+    __tablename__ = "fallible_wholes"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    tenant: Mapped[str]
+    number: Mapped[int]
+    parts: Mapped[list[PartRow]] = relationship(
+        primaryjoin=lambda: sa.cast(sa.orm.remote(sa.orm.foreign(PartRow.of)), sa.Integer) == WholeRow.id, viewonly=True
+    )
+    share: Mapped[list[PartRow]] = relationship(
+        primaryjoin=lambda: 100 / sa.orm.remote(sa.orm.foreign(PartRow.share)) == WholeRow.number, viewonly=True
+    )
+
+
+@dataclass(frozen=True)
+class Whole:
+    id: int
+
+
+@dataclass(frozen=True)
+class WholePatch(Patch[WholeRow]):
+    tenant: OptionalState[str] = OptionalState.nop()
+
+
+class Wholes(Repository[WholeRow, Whole, int]): ...
+
+
+@dataclass(frozen=True)
+class OfOwner(SearchScope):
+    """What is said of parts asks about their owners."""
+
+    tenant: str
+
+    @override
+    def to_conditions(self) -> Sequence[Condition]:
+        return [WholeRow.tenant == self.tenant]
+
+    @override
+    def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
+        inside = sa.select(OwnerRow.id).where(OwnerRow.tenant == self.tenant)
+        return {PartRow: [PartRow.owner_id.in_(inside)], OwnerRow: [OwnerRow.tenant == self.tenant]}
+
+
+async def test_no_step_fails_by_what_a_relationship_computes_of_rows_outside(any_tables: WithTables) -> None:
+    """A cast, a division in the condition of the relationship itself: of rows inside alone, in filters and orders."""
+    async with any_tables(OwnerRow, PartRow, WholeRow) as db:
+        wholes, scope = Wholes(db, resilience=None), OfOwner("a")
+        async with db.begin_session() as session:
+            await session.execute(sa.insert(OwnerRow), [{"id": 1, "tenant": "a"}, {"id": 9, "tenant": "b"}])
+            both = [{"id": n, "tenant": "a", "number": 100 // (2 * n)} for n in (1, 2)]
+            await session.execute(sa.insert(WholeRow), both)
+            mine = [{"id": n, "owner_id": 1, "of": "1", "share": 2 * n} for n in (1, 2, 3)]
+            theirs = [{"id": 100 + n, "owner_id": 9, "of": "zz", "share": 0} for n in range(200)]
+            await session.execute(sa.insert(PartRow), [*mine, *theirs])
+        for step, those in ((WholeRow.parts, [1]), (WholeRow.share, [1, 2])):
+            asked = related(step, 100 / PartRow.share > 1)
+            rest = [n for n in (1, 2) if n not in those]
+            for condition, expected in ((related(step), those), (asked, those), (~asked, rest), (~related(step), rest)):
+                assert [whole.id for whole in await wholes.search(scope, [condition])] == expected
+                assert await wholes.exists(scope, [condition]) is bool(expected)
+                assert (await wholes.purge_where([condition], scope=scope, dry_run=True)).rows == len(expected)
+                patch = WholePatch(OptionalState.update("a"))
+                assert await wholes.update_where([condition], patch, scope=scope) == len(expected)
+            ordered = await wholes.search(scope, orders=[sa.case((asked, 0), else_=1), WholeRow.id])
+            assert [whole.id for whole in ordered] == [*those, *rest]

@@ -187,7 +187,8 @@ def narrowed(
         if said.keys().isdisjoint(_led_to(part)):
             return None
         left.pop(id(part), None)
-        return and_(part, *_said_of_step(part, said))
+        inside = [*_said_of_step(part, said)]
+        return and_(where_inside(inside, part, OfStep), *inside)  # a relationship may compute something itself
 
     # Aliases stay the ones that columns speak of.
     parts: Iterator[Any] = visitors.iterate(expression)
