@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -33,6 +33,11 @@ def share(cases: Iterable[T], of: int = 2) -> list[T]:
     given = list(cases)
     size = len(given) if WAYS > 1 else -(-len(given) // of)
     return [given[place] for place in sorted(Random(len(given)).sample(range(len(given)), size))]
+
+
+def turned(cases: Sequence[T], by: int) -> Sequence[T]:
+    """Give cases from another one on, so that a share of them is of others."""
+    return [*cases[by % len(cases) :], *cases[: by % len(cases)]]
 
 
 BARE = [part for name in ("anyio", "hypothesispytest", "schemathesis") for part in ("-p", f"no:{name}")]

@@ -112,7 +112,7 @@ ALL_LANES = [
 ]
 
 
-@pytest.mark.parametrize("name, each_lane", share(LANES), indirect=["each_lane"])
+@pytest.mark.parametrize("name, each_lane", share(LANES, 3), indirect=["each_lane"])
 async def test_each_verb_finds_the_row(name: str, each_lane: Database, lane_tables: WithTables) -> None:
     """Alone or among others; what cannot be done with such a key is refused before anything is sent."""
     row, repository = keyed(name)

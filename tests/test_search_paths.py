@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, TypeAlias
 
 import pytest
@@ -27,6 +28,7 @@ from rowsmith import (
     Spec,
 )
 from rowsmith.testing import WithFaults, WithTables
+from support import share
 
 SCHEMA = "path_other"
 ORDERS = [["public", SCHEMA], [SCHEMA, "public", SCHEMA]]
@@ -204,8 +206,7 @@ async def test_a_row_that_a_trigger_takes_out_of_its_scope(cards: Cards, name: s
             assert (given is ScopeMismatch) == (schema == SCHEMA), (block, schema)
 
 
-@pytest.mark.parametrize("order", ORDERS, ids=["usual first", "other first"])
-@pytest.mark.parametrize("name", GIVEN)
+@pytest.mark.parametrize("name, order", share(product(GIVEN, ORDERS)))
 async def test_data_is_what_is_stored(cards: Cards, name: str, order: Sequence[str]) -> None:
     """The trigger's own doing included."""
     await hang_trigger(cards, "size = new.size + 100")
@@ -319,8 +320,7 @@ async def test_a_role_leads_to_a_schema_of_its_name(cards: Cards) -> None:
         await run(cards, f"DROP OWNED BY {SCHEMA}", f"DROP ROLE {SCHEMA}")
 
 
-@pytest.mark.parametrize("order", ORDERS, ids=["usual first", "other first"])
-@pytest.mark.parametrize("name", PURGES)
+@pytest.mark.parametrize("name, order", share(product(PURGES, ORDERS)))
 async def test_a_view_in_the_place_of_a_table(cards: Cards, name: str, order: Sequence[str]) -> None:
     """Its rows have no places, and those of the table have."""
     moved = f"ALTER TABLE {SCHEMA}.path_cards RENAME TO kept"

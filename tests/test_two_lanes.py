@@ -49,7 +49,7 @@ ROWS = int(os.environ.get("ROWSMITH_LANE_ROWS", "6"))
 """How much is tried on each type of column; the nox session ``lanes`` raises it."""
 
 IS_WHOLE = ROWS >= 100
-SOME = 8
+SOME = 6
 """How many calls are tried on each type in the suite; else all of them."""
 
 # What is called

@@ -25,7 +25,7 @@ from rowsmith import (
 )
 from rowsmith.execution.pooler import is_behind_pooler
 from rowsmith.testing import WithTables
-from support import count_statements, share
+from support import count_statements, share, turned
 
 
 class Base(DeclarativeBase):
@@ -205,7 +205,7 @@ async def addresses(request: pytest.FixtureRequest, any_tables: WithTables) -> A
 NEW_ROWS = {name for name in CALLS if "create" in name or "upsert" in name}
 _WAYS = ("alone", "statement", "session", "objects")
 BY_ALL = [(name, scope) for name in CALLS for scope in (OwnedBy("a"), None) if scope or name not in NEW_ROWS]
-BY_ALL_WAYS = [(*case, way) for at, case in enumerate(BY_ALL) for way in share(_WAYS[at % 2 :] + _WAYS[: at % 2])]
+BY_ALL_WAYS = [(*case, way) for at, case in enumerate(BY_ALL) for way in share(turned(_WAYS, at), 4)]
 
 
 @pytest.mark.parametrize("name, scope, way", BY_ALL_WAYS)

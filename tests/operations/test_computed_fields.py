@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Annotated, Any
 
 import pytest
@@ -15,6 +16,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from rowsmith import Database, Expr, OptionalState, Patch, Repository, Spec
 from rowsmith.mapping import data_shape, row_info
 from rowsmith.testing import WithTables
+from support import share
 
 
 class Base(DeclarativeBase):
@@ -161,9 +163,7 @@ WRITES: list[Write] = [
 ]
 
 
-@pytest.mark.parametrize("into", KINDS, ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("write", WRITES, ids=lambda write: write.__name__)
-@pytest.mark.parametrize("way", ["alone", "in a unit", "statement"])
+@pytest.mark.parametrize("into, write, way", share(product(KINDS, WRITES, ["alone", "in a unit", "statement"]), 3))
 async def test_a_function_that_reads_rows_is_told_as_it_is_afterwards(
     database_of_orders: Database, write: Write, into: type[Any], way: str
 ) -> None:

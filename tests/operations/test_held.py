@@ -179,7 +179,7 @@ async def answer(call: Awaitable[Any]) -> tuple[Any, ...]:
 
 def cases(scopes: Mapping[str, SearchScope]) -> list[Any]:
     calls = CREATES | UPDATES
-    every = share(product(calls, scopes))
+    every = share(product(calls, scopes), 3)
     return [pytest.param(calls[name], scopes[scope], id=f"{name}-{scope}") for name, scope in every]
 
 

@@ -33,7 +33,7 @@ from rowsmith import (
 from rowsmith.sql import is_sql
 from rowsmith.testing import WithTables
 from rowsmith.testing.contract.verbs import VERBS, VERSIONED, Does, VerbCall
-from support import WAYS, share
+from support import WAYS, share, turned
 from tenants import stored
 
 
@@ -310,7 +310,7 @@ async def test_a_fault_beside_it_tells_nothing_of_a_row_outside(sheds: Sheds, pr
         await add_trigger(sheds.db, fault.trigger)
     before, blocks = await rows(sheds), BLOCKS.values() if fault is FAULTS["a CHECK"] else [nullcontext]
     number = [*PROBES.values()].index(probe) + [*FAULTS.values()].index(fault)
-    for place, verb in product(range(min(WAYS, 2)), share(MANY[number % 2 :] + MANY[: number % 2])):
+    for place, verb in product(range(min(WAYS, 2)), share(turned(MANY, number), 3)):
         is_first = (place + (number + MANY.index(verb)) // 2) % 2 == 0
         if fault is FAULTS["no value"] and VERBS[verb].does is not Does.CHANGE:
             continue  # which a spec cannot ask for
@@ -337,7 +337,7 @@ async def test_a_fault_of_its_own_tells_nothing_of_a_row_outside(sheds: Sheds, p
         await add_trigger(sheds.db, fault.trigger)
     before = await rows(sheds)
     number = [*PROBES.values()].index(probe) + [*FAULTS.values()].index(fault)
-    for verb in share(WRITERS[number % 2 :] + WRITERS[: number % 2]):
+    for verb in share(turned(WRITERS, number), 3):
         if fault is FAULTS["no value"] and VERBS[verb].does is not Does.CHANGE:
             continue  # as above
         answers = list[Any]()
