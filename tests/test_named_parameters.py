@@ -27,6 +27,7 @@ from rowsmith import (
     Repository,
     ScopeMismatch,
     SearchScope,
+    SoftDelete,
     Spec,
 )
 from rowsmith.testing import WithTables
@@ -251,3 +252,29 @@ async def test_is_of_a_value(db: Database) -> None:
             await seats.count(None, [condition])
     told = (SeatRow.tenant.is_not(None), (SeatRow.id > 0).is_(True), (SeatRow.id < 0).is_not(sa.literal_column("NULL")))
     assert [await seats.count(None, [condition]) for condition in told] == [3, 3, 3]
+
+
+class Dated(Repository[SeatRow, Seat, int]):
+    """Marked by SQL that names two parameters alike."""
+
+    soft_delete = SoftDelete(
+        SeatRow.name,
+        deleted=sa.func.upper(sa.bindparam("t", "gone")),
+        restored="b",
+        also={SeatRow.tenant: (sa.func.upper(sa.bindparam("t", "x")), sa.func.lower(sa.bindparam("t", "B")))},
+    )
+
+
+async def test_marks_of_deletion(db: Database) -> None:
+    """Each has its own parameter; one whose value a callable gives is refused when the class is made."""
+    seats = Dated(db)
+    for delete in (seats.delete(2), seats.batch_delete([3])):
+        await delete
+    found = await seats.batch_get([2, 3], include_deleted=True)
+    assert [(seat.tenant, seat.name) for seat in found] == [("X", "GONE")] * 2
+    await seats.restore(2)
+    assert await seats.get(2) == Seat(2, "b", "b")
+    with pytest.raises(MappingError, match="a parameter whose value a callable gives"):
+
+        class Asking(Repository[SeatRow, Seat, int]):  # pyright: ignore[reportUnusedClass]
+            soft_delete = SoftDelete(SeatRow.name, deleted=sa.func.upper(called("gone")), restored="b")

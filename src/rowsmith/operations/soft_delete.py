@@ -13,7 +13,7 @@ from rowsmith.errors import MappingError, kind_of
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.types import Comparison, column_type
 from rowsmith.mapping.writes import check_writable
-from rowsmith.sql import as_sql, calls_for_values, is_sql
+from rowsmith.sql import as_sql, calls_for_values, is_sql, own_parameters
 from rowsmith.state import UNSET
 
 _TIMES = (Comparison.MOMENT, Comparison.LOCAL_TIME, Comparison.DATE)
@@ -144,12 +144,17 @@ class SoftDelete:
     def marking(self) -> dict[str, Any]:
         """Give the values that delete a row, by attribute name."""
         mark = func.now() if self._by_time else self.deleted if self._by_expression else self._dead[0]
-        return {self.column.key: mark, **{column.key: deleted for column, deleted, _ in self.also}}
+        return _marks({self.column.key: mark, **{column.key: deleted for column, deleted, _ in self.also}})
 
     def unmarking(self) -> dict[str, Any]:
         """Give the values that restore a row, by attribute name."""
         mark = None if self._by_time else self.restored
-        return {self.column.key: mark, **{column.key: restored for column, _, restored in self.also}}
+        return _marks({self.column.key: mark, **{column.key: restored for column, _, restored in self.also}})
+
+
+def _marks(values: dict[str, Any]) -> dict[str, Any]:
+    """Give values that are written together, whose parameters no name ties to each other."""
+    return {name: own_parameters(as_sql(value)) if is_sql(value) else value for name, value in values.items()}
 
 
 def _written_beside(also: object) -> Iterator[tuple[Any, Any, Any]]:
