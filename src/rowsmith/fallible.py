@@ -42,7 +42,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import elements, operators, visitors
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.sql.selectable import SelectStatementGrouping
+from sqlalchemy.sql.selectable import FromGrouping, SelectStatementGrouping
 
 from rowsmith.conditions import bare, whole
 from rowsmith.several import Several, name_of, several_in
@@ -211,7 +211,7 @@ _CONSTANT: Final = re.compile(r"\*|-?\d+(\.\d+)?|'[^']*'(::\w+)?")
 
 # What fails no more than its parts do, which are looked at by themselves.
 _TRANSPARENT: Final[Any] = (
-    *(Alias, CompoundSelect, CTE, Exists, Join, Select, SelectStatementGrouping, Subquery, TableClause),
+    *(Alias, CompoundSelect, CTE, Exists, FromGrouping, Join, Select, SelectStatementGrouping, Subquery, TableClause),
     elements.AsBoolean,
     elements.BindParameter,
     Case,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from sqlalchemy import (
@@ -27,6 +28,7 @@ from sqlalchemy import (
     inspect,
     null,
     select,
+    true,
     tuple_,
 )
 from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty, aliased
@@ -36,9 +38,9 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import FromGrouping
 from sqlalchemy.sql.util import ClauseAdapter
 
-from rowsmith.conditions import Condition, conjunction, limited, whole
+from rowsmith.conditions import Condition, conjunction, conjuncts, limited, whole
 from rowsmith.errors import InvalidFilter, MappingError, kind_of
-from rowsmith.fallible import OfStep, where_inside
+from rowsmith.fallible import OfStep, may_fail, where_inside
 
 T = TypeVar("T")
 
@@ -117,6 +119,18 @@ def rows_between(relationship: RelationshipProperty[Any]) -> list[type[Any]]:
     mappers = {mapper for mapper in known if mapper.local_table in tables}
     rows = [mapper.class_ for mapper in mappers if mapper.inherits not in mappers]
     return sorted(rows, key=lambda row: row.__qualname__)
+
+
+@cache
+def computes(relationship: RelationshipProperty[Any]) -> bool:
+    """Say whether the condition of a relationship itself computes what may fail for some row."""
+    given = (relationship.primaryjoin, relationship.secondaryjoin, relationship.secondary)
+    return any(may_fail(each) for each in given if each is not None)
+
+
+def joined_inside(on: ColumnElement[bool], inside: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:
+    """Give the condition of a join, of which what may fail is evaluated for rows alone that something holds of."""
+    return and_(true(), *(where_inside(inside, part) for part in conjuncts(on))) if may_fail(on) else on
 
 
 def said_between(relationship: RelationshipProperty[Any], said: Said) -> list[ColumnElement[bool]]:

@@ -7,13 +7,14 @@ nested. Soft deletion of the row read hides no related ones; what a scope says o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import itemgetter
+from types import NoneType
 from typing import Any, Final, TypeAlias, assert_never, cast
 
-from sqlalchemy import Column, ColumnElement, Select, and_, inspect, select, true, type_coerce
+from sqlalchemy import Column, ColumnElement, Select, Table, and_, inspect, select, true, type_coerce
 from sqlalchemy.orm import ColumnProperty, RelationshipDirection, RelationshipProperty, aliased
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.selectable import SelectBase
@@ -24,13 +25,24 @@ from rowsmith.errors import MappingError, ScopeMismatch
 from rowsmith.mapping.builders import builder, checked_builder
 from rowsmith.mapping.expr import Aggregate, Expr, keep_to_row
 from rowsmith.mapping.fields import Source, Stored, Untold, Wanted, hold, sources, wanted
-from rowsmith.mapping.loads import Step, options
+from rowsmith.mapping.loads import Step, options, relationships_of
 from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.relationships import equal_pairs, is_certain, is_plain, is_single, leads_to_alias
 from rowsmith.mapping.row import RowInfo, row_info
 from rowsmith.names import sql_name
 from rowsmith.reach import reads_rows
-from rowsmith.relations import Said, led_to, narrowed, over, own_row, rows_between, said_between, said_of
+from rowsmith.relations import (
+    Said,
+    computes,
+    joined_inside,
+    led_to,
+    narrowed,
+    over,
+    own_row,
+    rows_between,
+    said_between,
+    said_of,
+)
 from rowsmith.several import ANY
 from rowsmith.sql import as_sql
 
@@ -42,6 +54,8 @@ Groups: TypeAlias = Mapping[tuple[Any, ...], Sequence[Any]]
 
 Make: TypeAlias = Callable[[Sequence[Record], Sequence[Groups]], list[Any]]
 """Makes what belongs to each record, given the groups of each collection of the layout."""
+
+Conditions: TypeAlias = Sequence[ColumnElement[bool]]
 
 AnySelect: TypeAlias = Select[*tuple[Any, ...]]
 
@@ -108,13 +122,38 @@ class Layout:
         unbidden = (rows for _, rows in self.unbidden)
         return frozenset(each.row for each in self.joins).union(*(each.reached for each in below), *asked, *unbidden)
 
-    def within(self, said: Said) -> Layout:
+    @cached_property
+    def computes(self) -> bool:
+        """Whether anything is come to over a relationship whose own condition computes what may fail for some row."""
+        steps: list[Join | Collection] = [*self.joins, *self.collections]
+        found: list[Any] = [
+            step.relationship.property if isinstance(step, Join) else step.relationship for step in steps
+        ]
+        below = any(each.layout.computes for each in self.collections)
+        return below or any(map(computes, (*found, *self._loaded_by)))
+
+    @property
+    def _loaded_by(self) -> Iterator[RelationshipProperty[Any]]:
+        yield from relationships_of(self.loaded)
+        yield from (attribute.property for attribute, _ in self.unbidden)
+
+    def within(self, said: Said, own: Conditions = ()) -> Layout:
         """Give the layout that shows no other related rows than those that something holds of, by their classes.
+
+        Args:
+            said: what holds of related rows.
+            own: what holds of the rows themselves, so that no condition of a relationship is computed of others.
 
         Raises:
             MappingError: whole rows come with what their mapping computes of some, or loads of those of subclasses,
-                which SQLAlchemy does as it is.
+                or by relationships which compute what may fail, which SQLAlchemy does as it is.
         """
+        if failing := next(filter(computes, self._loaded_by), None):
+            raise MappingError(
+                f"whole rows are loaded with {failing}, whose own condition computes what may fail for some row, and "
+                "SQLAlchemy has it computed of rows outside of the scope as well: compare columns there, generated "
+                "ones if need be, or read it by a data class"
+            )
         for each in self.computed:
             if row := next((row for row in led_to(_expression(each)) if row in said), None):
                 raise _unlimited(each, row)
@@ -125,8 +164,9 @@ class Layout:
                     f"which the scope says something, by it: name it in loads, after what leads to it, as in "
                     f"[..., {attribute}]"
                 )
-        joins = tuple(join.within(said) for join in self.joins)
-        collections = tuple(collection.within(said) for collection in self.collections)
+        held = {join.target: said.get(join.row, ()) for join in self.joins}
+        joins = tuple(join.within(said, held.get(join.above, own)) for join in self.joins)
+        collections = tuple(each.within(said, held.get(each.above, own)) for each in self.collections)
         loading = options(inspect(self.selects[0]).mapper, self.loaded, said) if self.loaded else ()
         selects = _narrowed(self.selects, said)
         return replace(self, selects=selects, joins=joins, collections=collections, options=loading, said=said)
@@ -134,12 +174,17 @@ class Layout:
 
 @dataclass(frozen=True)
 class Join:
-    """A to-one relationship from a row to an alias of the related one; inner only where no row can be lost by it."""
+    """A to-one relationship from a row to an alias of the related one; inner only where no row can be lost by it.
+
+    ``above`` is the entity that it comes from; ``held`` is what holds of that, and ``said`` of the related row.
+    """
 
     relationship: Any
+    above: Any
     target: Any
     is_outer: bool
     said: tuple[ColumnElement[bool], ...] = ()
+    held: tuple[ColumnElement[bool], ...] = ()
 
     @property
     def row(self) -> type[Any]:
@@ -149,15 +194,18 @@ class Join:
     def joined(self, statement: AnySelect) -> AnySelect:
         """Give a statement with the join."""
         step = self.relationship.of_type(self.target)
-        if not self.said:
+        if not (self.said or self.held):
             return statement.join(step, isouter=self.is_outer)
         # Not step.and_(...), which would adapt what is said of the alias already.
-        return statement.join(self.target, and_(step.expression, *self.said), isouter=self.is_outer)
+        on = and_(joined_inside(step.expression, (*self.held, *self.said)), *self.said)
+        return statement.join(self.target, on, isouter=self.is_outer)
 
-    def within(self, said: Said) -> Join:
+    def within(self, said: Said, own: Conditions) -> Join:
         """Do as :meth:`Layout.within`; no row is lost, whichever related one is not shown."""
-        conditions = said.get(self.row, ())
-        return replace(self, is_outer=True, said=tuple(said_of(self.target, each) for each in conditions))
+        held = own if computes(self.relationship.property) else ()
+        return replace(
+            self, is_outer=True, said=_said_of(self.target, said.get(self.row, ())), held=_said_of(self.above, held)
+        )
 
 
 @dataclass(frozen=True)
@@ -166,10 +214,12 @@ class Collection:
 
     ``select`` gives the SELECT of its layout's expressions of them, then ``keys``, which are to be compared with the
     parents' keys; ``places`` say where a parent's record holds its key. ``entity`` is what it selects from, ``order``
-    what the relationship is sorted by; ``said`` is of the rows, ``over`` of those of tables between.
+    what the relationship is sorted by; ``said`` is of the rows, ``over`` of those of tables between. ``above`` is the
+    entity of the parents, and ``held`` what holds of these, where that is asked for.
     """
 
     layout: Layout
+    above: Any
     entity: Any
     relationship: RelationshipProperty[Any]
     select: Callable[[Collection], AnySelect] = field(repr=False)
@@ -178,6 +228,7 @@ class Collection:
     order: tuple[Any, ...] = ()
     said: tuple[ColumnElement[bool], ...] = ()
     over: tuple[ColumnElement[bool], ...] = ()
+    held: tuple[ColumnElement[bool], ...] = ()
 
     @property
     def row(self) -> type[Any]:
@@ -194,14 +245,24 @@ class Collection:
         """The classes of the rows that it shows, goes over or asks about."""
         return self.layout.reached.union({self.row, *rows_between(self.relationship)}, _asked(self.order))
 
-    def within(self, said: Said) -> Collection:
-        """Do as :meth:`Layout.within`."""
-        conditions: Sequence[Any] = said.get(self.row, ())
+    def within(self, said: Said, own: Conditions) -> Collection:
+        """Do as :meth:`Layout.within`.
+
+        Raises:
+            MappingError: as there; or what may fail is computed over a join of tables between.
+        """
+        if computes(self.relationship) and not isinstance(self.relationship.secondary, (Table, NoneType)):
+            raise MappingError(
+                f"{self.relationship} goes over a join of tables and computes what may fail for some row, and no scope "
+                "can have it computed of rows inside alone: give it a table as its secondary, or compare columns"
+            )
+        conditions = tuple(said.get(self.row, ()))
+        layout, order = self.layout.within(said, conditions), _narrowed(self.order, said)
         if self.entity is not self.row:
-            conditions = [said_of(self.entity, each) for each in conditions]
-        layout, order = self.layout.within(said), _narrowed(self.order, said)
+            conditions = _said_of(self.entity, conditions)
         over = tuple(said_between(self.relationship, said))
-        return replace(self, layout=layout, order=order, said=tuple(conditions), over=over)
+        held = tuple(own) if computes(self.relationship) else ()
+        return replace(self, layout=layout, order=order, said=conditions, over=over, held=held)
 
 
 @dataclass(frozen=True)
@@ -328,7 +389,7 @@ class _Draft:
     ) -> Make:
         target = aliased(relationship.mapper.class_, flat=True)
         is_outer = level.is_outer or not is_certain(relationship)
-        self.joins.append(Join(getattr(level.entity, relationship.key), target, is_outer))
+        self.joins.append(Join(getattr(level.entity, relationship.key), level.entity, target, is_outer))
         below = _Level(row_info(relationship.mapper.class_), target, path, is_outer)
         # The key, not "all NULL", says whether there is a row: every field wanted of it may well be NULL.
         presence = self.place(below, below.info.primary_key[0])
@@ -369,7 +430,9 @@ class _Draft:
             def found(made: Collection) -> AnySelect:
                 way = step.and_(*made.over) if made.over else step
                 reached: AnySelect = select(*made.layout.selects, *_labelled(keys)).select_from(parent)
-                return made.layout.joined(_joined_over(reached, way, entity)).order_by(*_order_over(way, made.order))
+                inside = (*made.said, *_said_of(parent, made.held))
+                found = _joined_over(reached, way, entity, inside, made.over)
+                return made.layout.joined(found).order_by(*_order_over(way, made.order))
 
         own_key = [getattr(entity, name) for name in target.primary_key]
         places = tuple(self.place(level, name) for name in names)
@@ -379,7 +442,7 @@ class _Draft:
             return found(made).order_by(*own_key)
 
         order = tuple(relationship.order_by or ())
-        self.collections.append(Collection(layout, entity, relationship, ordered, keys, places, order))
+        self.collections.append(Collection(layout, level.entity, entity, relationship, ordered, keys, places, order))
         return _Grouped(len(self.collections) - 1, places)
 
 
@@ -401,12 +464,20 @@ def _stands_for(source: Any, table: Any) -> bool:
     return getattr(source, "element", None) is table
 
 
-def _joined_over(reached: AnySelect, relationship: Any, entity: Any) -> AnySelect:
-    """Join what a relationship leads to."""
+def _joined_over(
+    reached: AnySelect, relationship: Any, entity: Any, inside: Conditions, passed: Conditions
+) -> AnySelect:
+    """Join what a relationship leads to; what that computes, and may fail, of rows alone that something holds of.
+
+    ``passed`` is what holds of those of the table between, which has an alias.
+    """
     between = _between(relationship)
     if between is None:
-        return reached.join(relationship)
-    return reached.join(between, true()).join(entity, relationship.expression)
+        if not (inside and computes(relationship.property)):
+            return reached.join(relationship)
+        return reached.join(entity, joined_inside(relationship.expression, inside))
+    inside = (*inside, *(ClauseAdapter(between).traverse(each) for each in passed))
+    return reached.join(between, true()).join(entity, joined_inside(relationship.expression, inside))
 
 
 def _order_over(relationship: Any, order: Sequence[Any]) -> Sequence[Any]:
@@ -459,6 +530,10 @@ def _unseen(relationship: RelationshipProperty[Any]) -> Exception:
         f"{relationship} leads to a row outside of the scope, and the field for it takes no None: annotate it as "
         "optional, or have to_related() say what may be seen"
     )
+
+
+def _said_of(entity: object, conditions: Conditions) -> tuple[ColumnElement[bool], ...]:
+    return tuple(said_of(entity, each) for each in conditions)
 
 
 def _narrowed(expressions: Sequence[Any], said: Said) -> tuple[Any, ...]:

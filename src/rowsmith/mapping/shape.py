@@ -16,7 +16,7 @@ from sqlalchemy.orm import RelationshipProperty
 from rowsmith.errors import MappingError
 from rowsmith.mapping.expr import Aggregate, Expr
 from rowsmith.mapping.fields import UNTOLD, Source, sources
-from rowsmith.mapping.layout import AnySelect, Groups, Layout, Record, layout_of
+from rowsmith.mapping.layout import AnySelect, Conditions, Groups, Layout, Record, layout_of
 from rowsmith.mapping.loads import (
     Chain,
     computed,
@@ -91,12 +91,18 @@ class Shape(Generic[TRow_co, TData_co]):
         """Make the data of one record."""
         return self.build_all([record])[0]
 
-    def within(self, seen: Seen) -> Shape[TRow_co, TData_co]:
-        """Give the shape that shows no other related rows than those that may be seen."""
+    def within(self, seen: Seen, own: Conditions) -> Shape[TRow_co, TData_co]:
+        """Give the shape that shows no other related rows than those that may be seen.
+
+        Args:
+            seen: gives what holds of those of a class.
+            own: what holds of the rows themselves.
+        """
         said = {row: conditions for row in self.layout.reached if (conditions := seen(row))}
-        if not said:
+        held = own if self.layout.computes else ()
+        if not (said or held):
             return self
-        return replace(self, plan=lambda: self.layout.within(said))  # which is no error for what gives no data
+        return replace(self, plan=lambda: self.layout.within(said, held))  # which is no error for what gives no data
 
     def select(self, *extra: Any) -> AnySelect:
         """Give the SELECT of records, each followed by further expressions, with the joins it takes."""

@@ -125,7 +125,7 @@ class Entity(Generic[TRow_co, TData_co]):
         related = limits.related
         if related is None or related.is_free:
             return self
-        shape = self.shape.within(related.seen)
+        shape = self.shape.within(related.seen, limits.conditions)
         return self if shape is self.shape else replace(self, shape=shape)
 
     @cached_property
