@@ -35,6 +35,12 @@ if "PYTHONPATH" in os.environ:
     os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, os.environ["PYTHONPATH"].split(os.pathsep)))
 
 
+def pytest_collection_finish() -> None:
+    """Have the collector look no more at what all tests are made of, which stays."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_sessionfinish() -> None:
     """Keep what was measured of this process: pytest-xdist gives a worker some seconds to end, and then ends it."""
     measured = sys.modules.get("coverage")
@@ -152,8 +158,6 @@ async def client(server: Server) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-def little_to_collect() -> Iterator[None]:
+def little_to_collect() -> None:
     """Have the collector look at no more than what a test makes: at all that a process has it looks for seconds."""
     gc.freeze()
-    yield
-    gc.unfreeze()
