@@ -31,7 +31,7 @@ from sqlalchemy import (
     true,
     tuple_,
 )
-from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty, aliased
+from sqlalchemy.orm import QueryableAttribute, RelationshipProperty, aliased
 from sqlalchemy.orm.exc import UnmappedColumnError
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.functions import FunctionElement
@@ -41,6 +41,7 @@ from sqlalchemy.sql.util import ClauseAdapter
 from rowsmith.conditions import Condition, conjunction, conjuncts, limited, whole
 from rowsmith.errors import InvalidFilter, MappingError, kind_of
 from rowsmith.fallible import OfStep, may_fail, where_inside
+from rowsmith.ties import STEP
 
 T = TypeVar("T")
 
@@ -62,31 +63,33 @@ _TRAVERSED: Final = (SelectBase, FunctionElement)
 """What may stand in FROM and is no alias of a table's."""
 
 
-def related(relationship: InstrumentedAttribute[object], *conditions: Condition) -> ColumnElement[bool]:
+def related(relationship: QueryableAttribute[object], *conditions: Condition) -> ColumnElement[bool]:
     """Give the condition that at least one related row satisfies all of these, which are over its own class.
 
     ::
 
         related(GroupRow.members, related(UserRow.groups, GroupRow.name == "ops"))  # shares a user with ops
+        related(TeamRow.lead.of_type(EngineerRow), EngineerRow.level > 3)  # rows of a subclass
 
     Works for every relationship, to one or to many, however often a path comes back to the same table: each step has
     an alias of its own, and conditions speak of the row that their step leads to. As a filter, and wherever else a call
     is given it, it asks about rows alone that the scope of the call lets be seen (:meth:`SearchScope.to_related`).
 
     Raises:
-        InvalidFilter: the first argument is no relationship, or another one no condition.
+        InvalidFilter: the first argument is no relationship, or another one no condition; or, where it is used, a
+            condition names what the relationship does not lead to.
     """
     found: Any = getattr(relationship, "property", None)
     if not isinstance(found, RelationshipProperty):
         raise InvalidFilter(f"related takes a relationship such as GroupRow.members, not {kind_of(relationship)}")
     step = cast("Any", found)
     has_alias = inspect(step.entity).is_aliased_class  # one of its own already, and perhaps a subquery
-    target: Any = step.entity.entity if has_alias else aliased(step.mapper.class_, flat=True)
+    target: Any = step.entity.entity if has_alias else aliased(_class_of(relationship), flat=True)
     on: Any = relationship.expression if has_alias else relationship.of_type(target).expression
     above = _froms(cast("Any", relationship).parent.selectable)
     below = [_selectable(target), *(source for source in _froms(on) if source not in above)]
     mark = {_STEP: inspect(target), _BY: step}
-    rows = select(null()).select_from(target)
+    rows = select(null()).select_from(target).execution_options(**{STEP: True})
     if step.secondary is not None:
         others = (source for source in below if source not in _froms(_selectable(target)))
         known = {getattr(source, "element", source): source for source in others}
@@ -97,6 +100,22 @@ def related(relationship: InstrumentedAttribute[object], *conditions: Condition)
     tied = tied._annotate(mark)  # the other way round nothing would be left of it
     said = [where_inside([tied], _asked_of(target, conjunction(conditions)), OfStep)] if conditions else []
     return exists(limited(rows, tied, *said).correlate_except(*below))
+
+
+def _class_of(relationship: Any) -> type[Any]:
+    """Give the class of the rows that a step leads to: the relationship's, or the subclass that ``of_type()`` names.
+
+    Raises:
+        InvalidFilter: it names an alias, of which no condition would speak.
+    """
+    given = relationship._of_type
+    if given is None:
+        return cast("type[Any]", relationship.property.mapper.class_)
+    if not given.is_mapper:
+        raise InvalidFilter(
+            f"related({relationship}.of_type(...)) takes a mapped class, not an alias of one: a step has one of its own"
+        )
+    return cast("type[Any]", given.class_)
 
 
 def _between(secondary: Any, known: Mapping[Any, Any]) -> Any:
@@ -297,7 +316,8 @@ def _asked_of(target: object, asked: ColumnElement[bool]) -> ColumnElement[bool]
         return adapted
     row = inspect(cast("Any", target)).mapper.class_
     own = own_row(target)
-    found = limited(select(null()).select_from(row), *own, where_inside(own, asked, OfStep))
+    rows = select(null()).select_from(row).execution_options(**{STEP: True})
+    found = limited(rows, *own, where_inside(own, asked, OfStep))
     return exists(found.correlate_except(*_froms(inspect(row).selectable)))
 
 

@@ -20,6 +20,9 @@ from sqlalchemy.sql.selectable import AliasedReturnsRows, FromGrouping, Lateral,
 
 from rowsmith.several import outside_subqueries
 
+STEP: Final = "rowsmith_step"
+"""The execution option of a SELECT that is a step over a relationship: it reads by itself what it leads to, alone."""
+
 
 class _Place(enum.Enum):
     """Where a SELECT stands: as a value, inside an EXISTS, or in a FROM, where only a LATERAL is tied by itself."""
@@ -68,6 +71,13 @@ class Subquery:
         outside = list(chain.from_iterable(self.around))
         return next((one for one in self.shown if _among(one, outside) and not self._means(one)), None)
 
+    def stray(self) -> FromClause | None:
+        """Give something that a step over a relationship reads by itself, though it does not lead there."""
+        if STEP not in self.select._execution_options:
+            return None
+        led_to = self.select._correlate_except
+        return next((one for one in self.shown if not _among(one, led_to)), None)
+
     def apart(self) -> str | None:
         """Give the name of a class whose columns are named of several tables, if those are read each by itself."""
         read = set(map(id, self.shown))
@@ -112,20 +122,29 @@ def loose_ties(expression: object, sources: Iterable[FromClause]) -> str | None:
         What to write instead; None where every subquery says which rows it is about.
     """
     for subquery in subqueries(expression, sources):
+        if (source := subquery.stray()) is not None:
+            return (
+                f"has a related(...) that reads any row of {_name(source)}, to which its relationship does not lead: "
+                "give it a relationship of the row itself, related(TeamRow.lead.of_type(EngineerRow), ...) for columns "
+                "of a subclass, and a further related(...) for each further step"
+            )
         if (row := subquery.apart()) is not None:
             return (
                 f"has a subquery that reads the tables of {row} without joining them, so that any row of one goes with "
                 f"any of the other: write .select_from({row}) in it"
             )
-        source: Any = subquery.untied()
-        if source is not None:
-            table = getattr(source, "name", "a table")
+        if (source := subquery.untied()) is not None:
+            table = _name(source)
             return (
                 f"has a subquery that reads any row of {table}, and not the one that is read around it, as SQLAlchemy "
                 "ties a subquery only to the statement right around it: write .correlate(...) with all that it takes "
                 f"from outside, or aliased(...) if any row of {table} is meant"
             )
     return None
+
+
+def _name(source: object) -> str:
+    return str(getattr(source, "name", "a table"))
 
 
 def subqueries(expression: object, sources: Iterable[FromClause]) -> Iterator[Subquery]:
