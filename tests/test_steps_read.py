@@ -88,9 +88,22 @@ class TicketRow(Base):
     note: Mapped[str]
     asset_id: Mapped[int | None] = mapped_column(sa.ForeignKey("read_assets.id"))
     asset: Mapped[AssetRow | None] = relationship(viewonly=True)
+    holders: Mapped[list[PersonRow]] = relationship(secondary="read_holds", viewonly=True)
 
 
-ROWS = (AssetRow, LaptopRow, PhoneRow, PartRow, PersonRow, TicketRow)
+HOLDS = sa.Table(
+    "read_holds",
+    Base.metadata,
+    sa.Column("ticket_id", sa.Integer, sa.ForeignKey("read_tickets.id"), primary_key=True),
+    sa.Column("person_id", sa.Integer, sa.ForeignKey("read_people.id"), primary_key=True),
+)
+
+
+class HoldRow(Base):
+    __table__ = HOLDS
+
+
+ROWS = (HoldRow, AssetRow, LaptopRow, PhoneRow, PartRow, PersonRow, TicketRow)
 
 
 @dataclass(frozen=True)
@@ -147,6 +160,7 @@ async def filled(db: Database) -> Tickets:
             {"id": 5, "tenant": "a", "note": "x", "asset_id": 9},
             {"id": 9, "tenant": "b", "note": "x", "asset_id": 9},
         ],
+        HoldRow: [{"ticket_id": 4, "person_id": 1}, {"ticket_id": 1, "person_id": 9}],
     }
     async with db.begin_session() as session:
         for row, given in rows.items():
@@ -171,6 +185,10 @@ STEPS: Mapping[str, tuple[Callable[[], Condition], list[int]]] = {
     "single": (lambda: related(TicketRow.asset.of_type(PhoneRow)), [3]),
     "single, own column": (lambda: related(TicketRow.asset.of_type(PhoneRow), PhoneRow.number == "112"), [3]),
     "single, none": (lambda: related(TicketRow.asset.of_type(PhoneRow), PhoneRow.number == "110"), []),
+    "said of it": (lambda: related(TicketRow.asset.and_(AssetRow.kind == "phone")), [3]),
+    "said of it, of a subclass": (lambda: related(TicketRow.asset.of_type(LaptopRow).and_(LaptopRow.pin == 7)), [2]),
+    "over a table between": (lambda: related(TicketRow.holders, PersonRow.name == "ann"), [4]),
+    "over a table between, said": (lambda: related(TicketRow.holders.and_(PersonRow.name == "bob")), []),
     "none of it": (lambda: ~related(TicketRow.asset.of_type(LaptopRow)), [1, 3, 4, 5]),
     "its own class": (lambda: related(TicketRow.asset.of_type(AssetRow)), [1, 2, 3]),
     "the row around it": (lambda: related(TicketRow.asset, related(AssetRow.owner, PersonRow.name == "ann")), [1, 3]),
@@ -226,6 +244,10 @@ STRAYS: Mapping[str, Callable[[], Condition]] = {
     "relationship of another class": lambda: related(LaptopNoteRow.person, PersonRow.id == 1),
     "relationship of another class below": lambda: related(TicketRow.asset, related(LaptopNoteRow.person)),
     "relationship of a subclass": lambda: related(TicketRow.asset, related(LaptopRow.parts)),
+    "in what is said of the relationship": lambda: related(TicketRow.asset.and_(LaptopRow.pin == 4711)),
+    "in what is said of it, with a table between": lambda: related(TicketRow.holders.and_(LaptopRow.pin == 4711)),
+    "beside a table between": lambda: related(TicketRow.holders, LaptopRow.pin == 4711),
+    "the table between, by its own name": lambda: related(TicketRow.holders, HOLDS.c.ticket_id == 1),
     "in a NOT": lambda: ~related(TicketRow.asset, LaptopRow.pin == 4711),
     "in an OR": lambda: sa.or_(TicketRow.id == 1, related(TicketRow.asset, LaptopRow.pin == 4711)),
     "in an EXISTS": lambda: TicketRow.asset.has(related(AssetRow.owner, LaptopRow.pin == 4711)),

@@ -86,12 +86,12 @@ def related(relationship: QueryableAttribute[object], *conditions: Condition) ->
     has_alias = inspect(step.entity).is_aliased_class  # one of its own already, and perhaps a subquery
     target: Any = step.entity.entity if has_alias else aliased(_class_of(relationship), flat=True)
     on: Any = relationship.expression if has_alias else relationship.of_type(target).expression
-    above = _froms(cast("Any", relationship).parent.selectable)
-    below = [_selectable(target), *(source for source in _froms(on) if source not in above)]
+    below = [_selectable(target)]
     mark = {_STEP: inspect(target), _BY: step}
     rows = select(null()).select_from(target).execution_options(**{STEP: True})
     if step.secondary is not None:
-        others = (source for source in below if source not in _froms(_selectable(target)))
+        apart = [*_froms(cast("Any", relationship).parent.selectable), *_froms(_selectable(target))]
+        others = (source for source in _froms(on) if source not in apart)
         known = {getattr(source, "element", source): source for source in others}
         between = mark[_OVER] = _between(step.secondary, known)
         # What ties the tables of a join to each other stands in no condition.

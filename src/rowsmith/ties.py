@@ -144,7 +144,12 @@ def loose_ties(expression: object, sources: Iterable[FromClause]) -> str | None:
 
 
 def _name(source: object) -> str:
-    return str(getattr(source, "name", "a table"))
+    """Give the name of what is read; of an alias that has none of its own, that of what it stands for."""
+    name: Any = getattr(source, "name", "a table")
+    while isinstance(source, AliasedReturnsRows) and str(name).startswith("%("):
+        source = source.element
+        name = getattr(source, "name", "a subquery")
+    return str(name)
 
 
 def subqueries(expression: object, sources: Iterable[FromClause]) -> Iterator[Subquery]:
