@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, foreign, mapped_column, relationship
 from typing_extensions import override
 
 from rowsmith import (
@@ -103,6 +103,12 @@ class HoldRow(Base):
     __table__ = HOLDS
 
 
+NAMED: Any = aliased(LaptopRow)
+NAMED_ASSET: Any = aliased(AssetRow)
+TICKET: Any = TicketRow
+TICKET.by_alias = relationship(
+    NAMED_ASSET, primaryjoin=foreign(TicketRow.asset_id) == NAMED_ASSET.id, uselist=False, viewonly=True
+)
 ROWS = (HoldRow, AssetRow, LaptopRow, PhoneRow, PartRow, PersonRow, TicketRow)
 
 
@@ -231,7 +237,6 @@ class LaptopNoteRow(Base):
     person: Mapped[PersonRow] = relationship(viewonly=True)
 
 
-NAMED = aliased(LaptopRow)
 STRAYS: Mapping[str, Callable[[], Condition]] = {
     "subclass": lambda: related(TicketRow.asset, LaptopRow.pin == 4711),
     "subclass by an alias": lambda: related(TicketRow.asset, NAMED.pin == 4711),
@@ -297,5 +302,7 @@ async def test_a_step_reads_nothing_else(any_tables: WithTables, case: str) -> N
 
 def test_an_alias_is_no_subclass() -> None:
     """A step has an alias of its own, which no other one could stand for."""
-    with pytest.raises(InvalidFilter, match=r"takes a mapped class, not an alias"):
+    with pytest.raises(InvalidFilter, match=r"takes a mapped class, and a relationship to one, not to an alias"):
         related(TicketRow.asset.of_type(NAMED), NAMED.pin == 7)
+    with pytest.raises(InvalidFilter, match=r"takes a mapped class, and a relationship to one, not to an alias"):
+        related(TICKET.by_alias.of_type(LaptopRow), LaptopRow.pin == 7)

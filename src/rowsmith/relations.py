@@ -83,9 +83,9 @@ def related(relationship: QueryableAttribute[object], *conditions: Condition) ->
     if not isinstance(found, RelationshipProperty):
         raise InvalidFilter(f"related takes a relationship such as GroupRow.members, not {kind_of(relationship)}")
     step = cast("Any", found)
-    has_alias = inspect(step.entity).is_aliased_class  # one of its own already, and perhaps a subquery
-    target: Any = step.entity.entity if has_alias else aliased(_class_of(relationship), flat=True)
-    on: Any = relationship.expression if has_alias else relationship.of_type(target).expression
+    row = _class_of(relationship)
+    target: Any = step.entity.entity if row is None else aliased(row, flat=True)
+    on: Any = relationship.expression if row is None else relationship.of_type(target).expression
     below = [_selectable(target)]
     mark = {_STEP: inspect(target), _BY: step}
     rows = select(null()).select_from(target).execution_options(**{STEP: True})
@@ -102,20 +102,21 @@ def related(relationship: QueryableAttribute[object], *conditions: Condition) ->
     return exists(limited(rows, tied, *said).correlate_except(*below))
 
 
-def _class_of(relationship: Any) -> type[Any]:
+def _class_of(relationship: Any) -> type[Any] | None:
     """Give the class of the rows that a step leads to: the relationship's, or the subclass that ``of_type()`` names.
 
+    None where the relationship has an alias of its own, which may be a subquery.
+
     Raises:
-        InvalidFilter: it names an alias, of which no condition would speak.
+        InvalidFilter: ``of_type()`` names an alias, of which no condition would speak; or there is that alias already.
     """
-    given = relationship._of_type
-    if given is None:
-        return cast("type[Any]", relationship.property.mapper.class_)
-    if not given.is_mapper:
+    entity, given = inspect(relationship.property.entity), relationship._of_type
+    if given is not None and (entity.is_aliased_class or not given.is_mapper):
         raise InvalidFilter(
-            f"related({relationship}.of_type(...)) takes a mapped class, not an alias of one: a step has one of its own"
+            f"related({relationship}.of_type(...)) takes a mapped class, and a relationship to one, not to an alias: a "
+            "step has one of its own"
         )
-    return cast("type[Any]", given.class_)
+    return None if entity.is_aliased_class else cast("type[Any]", (given or entity).class_)
 
 
 def _between(secondary: Any, known: Mapping[Any, Any]) -> Any:
