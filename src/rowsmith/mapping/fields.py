@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeAlias, cast, get_args, get_origin
 
 from pydantic import BaseModel
 from sqlalchemy import Column
-from sqlalchemy.orm import RelationshipProperty
+from sqlalchemy.orm import CompositeProperty, RelationshipProperty
 
 from rowsmith.errors import MappingError
 from rowsmith.mapping.agreement import disagreement, refusal
@@ -44,10 +44,13 @@ class Untold(enum.Enum):
     UNTOLD = "UNTOLD"
 
 
+Composed: TypeAlias = CompositeProperty[Any]
+Related: TypeAlias = RelationshipProperty[Any]
+
 UNTOLD: Final = Untold.UNTOLD
 """A field whose annotation names what is not there yet."""
 
-Source: TypeAlias = Stored | Expr | Aggregate | Nested[Any] | RelationshipProperty[Any] | Literal[Untold.UNTOLD]
+Source: TypeAlias = Stored | Expr | Aggregate | Nested[Any] | Composed | Related | Literal[Untold.UNTOLD]
 """What a field is filled from; how a relationship's rows are given is read when mappers are complete."""
 
 
@@ -97,18 +100,17 @@ def _source(info: RowInfo[object], into: type[object], name: str, *, settled: bo
         if settled:
             raise unresolvable(into, name, exc) from None
         return UNTOLD
-    is_related = info.mapper.has_property(name) and isinstance(info.mapper.get_property(name), RelationshipProperty)
-    if marker is not None and not (is_related and isinstance(marker, Nested)):
+    found = info.meant(name)
+    if marker is not None and not (isinstance(found, RelationshipProperty) and isinstance(marker, Nested)):
         return marker
     if name in info.columns:
         return Stored()
-    if not info.mapper.has_property(name):
+    if found is None:
         raise MappingError(
             f"{into.__name__}.{name} is no column of {info.row.__name__}{nearest(name, info.columns)}; "
             "where a field has another name or is computed, write Annotated[..., Expr(Row.column)]"
         )
-    found: Any = info.mapper.get_property(name)
-    return cast("RelationshipProperty[Any]", found) if is_related else Stored(is_column=False)
+    return found if isinstance(found, (CompositeProperty, RelationshipProperty)) else Stored(is_column=False)
 
 
 def computed(into: type[object], name: str) -> Expr | Aggregate | None:

@@ -15,7 +15,7 @@ from types import NoneType
 from typing import Any, Final, TypeAlias, assert_never, cast
 
 from sqlalchemy import Column, ColumnElement, Select, Table, and_, inspect, select, true, type_coerce
-from sqlalchemy.orm import ColumnProperty, RelationshipDirection, RelationshipProperty, aliased
+from sqlalchemy.orm import ColumnProperty, CompositeProperty, RelationshipDirection, RelationshipProperty, aliased
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.selectable import SelectBase
 from sqlalchemy.sql.util import ClauseAdapter
@@ -313,7 +313,7 @@ def _layout(level: _Level, into: type[object]) -> Layout:
     draft = _Draft()
     make = draft.objects(level, into, alone=True)
     given = sources(level.info, into)
-    names = tuple(given) if all(source == Stored() for source in given.values()) else ()
+    names = draft.names if all(_is_of_columns(level.info, source) for source in given.values()) else ()
     whole = not (draft.joins or draft.collections or any(map(reads_rows, draft.selects)))
     several = bool(draft.collections)
     return Layout(
@@ -329,6 +329,11 @@ class _Draft:
         self.joins: list[Join] = []
         self.collections: list[Collection] = []
         self._places: dict[tuple[int, str], int] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The attributes that are selected, in their order."""
+        return tuple(name for _, name in self._places)
 
     def objects(self, level: _Level, into: type[object], *, alone: bool = False) -> Make:
         """Have the objects of a data class made of records; ``alone`` says that these hold nothing else."""
@@ -371,18 +376,24 @@ class _Draft:
             case Nested():
                 made = self.objects(level.inside(source.into), source.into)
                 return _converted(made, source.into, source.convert)
+            case CompositeProperty():
+                return _composed(source, [_column(self.place(level, part.key)) for part in source.props])
             case RelationshipProperty() | Untold.UNTOLD:
-                relationship = level.info.mapper.relationships[name]
-                wanted = _agreed(into, name, relationship)
-                path = level.below(relationship, wanted.into)
-                if is_single(relationship):
-                    return self._joined(level, relationship, wanted, path)
-                grouped = self._collected(level, relationship, wanted, path)
-                if wanted.container is not None:
-                    return _gathered(grouped, wanted.container)
-                return _first_of(grouped, None if wanted.is_optional else relationship)
+                return self._related(level, into, name)
             case _:
                 assert_never(source)
+
+    def _related(self, level: _Level, into: type[object], name: str) -> Make:
+        meant: Any = level.info.meant(name)
+        relationship = level.info.mapper.relationships[meant.key]
+        wanted = _agreed(into, name, relationship)
+        path = level.below(relationship, wanted.into)
+        if is_single(relationship):
+            return self._joined(level, relationship, wanted, path)
+        grouped = self._collected(level, relationship, wanted, path)
+        if wanted.container is not None:
+            return _gathered(grouped, wanted.container)
+        return _first_of(grouped, None if wanted.is_optional else relationship)
 
     def _joined(
         self, level: _Level, relationship: RelationshipProperty[Any], wanted: Wanted, path: tuple[object, ...]
@@ -493,6 +504,24 @@ def _labelled(keys: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
 def _column(place: int) -> Make:
     value = itemgetter(place)
     return lambda records, related: list(map(value, records))
+
+
+def _composed(composite: CompositeProperty[Any], parts: Sequence[Make]) -> Make:
+    """Have what a mapping makes of several columns made of their values, as SQLAlchemy does it in its own rows."""
+    into: Any = composite.composite_class
+    is_nothing = cast("Any", composite).return_none_on
+
+    def composed(records: Iterable[Sequence[object]]) -> list[Any]:
+        return [None if callable(is_nothing) and is_nothing(*values) else into(*values) for values in records]
+
+    build = checked_builder(into, composed, [part.key for part in composite.props])
+    return lambda records, related: build(zip(*(part(records, related) for part in parts), strict=True))
+
+
+def _is_of_columns(info: RowInfo[Any], source: Source) -> bool:
+    if isinstance(source, CompositeProperty):
+        return all(part.key in info.columns for part in source.props)
+    return source == Stored()
 
 
 def _converted(make: Make, into: type[object], convert: Callable[[Any], object] | None) -> Make:

@@ -13,7 +13,7 @@ from typing import Any, Generic, cast
 from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, FromClause, Table, inspect, literal, null
 from sqlalchemy import cast as cast_to
 from sqlalchemy.exc import NoInspectionAvailable
-from sqlalchemy.orm import ColumnProperty, InstrumentedAttribute, Mapper, SynonymProperty
+from sqlalchemy.orm import ColumnProperty, InstrumentedAttribute, Mapper, MapperProperty, SynonymProperty
 from sqlalchemy.sql import visitors
 from sqlalchemy.types import TypeEngine
 from typing_extensions import TypeVar
@@ -541,11 +541,16 @@ class RowInfo(Generic[TRow_co]):
 
     def synonym(self, name: str) -> str | None:
         """Give the attribute of a column that a name is another name for; None where it is none."""
+        found = self.meant(name)
+        column = found.columns[0] if isinstance(found, ColumnProperty) else None
+        return self.name_of(column) if isinstance(column, Column) else None
+
+    def meant(self, name: str) -> MapperProperty[Any] | None:
+        """Give what is mapped by a name, or by what that is another name for; None where nothing is."""
         while self.mapper.has_property(name):
             found: Any = self.mapper.get_property(name)
             if not isinstance(found, SynonymProperty):
-                column = found.columns[0] if isinstance(found, ColumnProperty) else None
-                return self.name_of(column) if isinstance(column, Column) else None
+                return cast("MapperProperty[Any]", found)
             name = found.name
         return None
 

@@ -259,8 +259,7 @@ class Harvest(Generic[TRow, TData]):
         """Take the columns of the next rows that come back."""
         if self._direct:
             shape = self.call.entity.shape
-            records = zip(*(columns[name] for name in shape.names), strict=True)
-            self.data += shape.build_all(cast("Any", records))
+            self.data += shape.build_all(list(zip(*(columns[name] for name in shape.names), strict=True)))
         for name, values in self.kept.items():
             values.extend(columns[name])
         self.done += size

@@ -608,7 +608,7 @@ class Upsertion(Generic[TRow, TData]):
         *columns, news = written.columns
         shape = self.call.entity.shape
         if shape.names:
-            data = shape.build_all(cast("Any", zip(*columns[: len(shape.names)], strict=True)))
+            data = shape.build_all(list(zip(*columns[: len(shape.names)], strict=True)))
         else:
             data = await present_made(self.call, keys, places)
         return _upserted(zip(data, news, strict=True))
