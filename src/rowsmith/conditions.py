@@ -21,7 +21,7 @@ from sqlalchemy.sql.elements import AsBoolean, BinaryExpression, BooleanClauseLi
 
 from rowsmith.errors import InvalidFilter, RepositoryError, ScopeError, kind_of
 from rowsmith.signatures import takes
-from rowsmith.sql import as_sql, own_parameters, typed
+from rowsmith.sql import as_sql, instead, own_parameters
 from rowsmith.texts import ADVICE, is_closed
 
 # Not InstrumentedAttribute, which is a descriptor: a dataclass's field of its type would read as the bool.
@@ -226,7 +226,7 @@ def resolve(condition: Condition) -> ColumnElement[bool]:
     given: Any = built(cast("Any", condition), "a condition") if is_builder else condition
     expression: Any = as_sql(given)
     if not isinstance(expression, ColumnElement):
-        given = f"{kind_of(expression)}{typed(expression, 'Boolean')}"
+        given = f"{kind_of(expression)}{instead(expression, 'Boolean')}"
         raise InvalidFilter(
             f"a condition must be a SQL expression such as GroupRow.name == 'x', not {given}; "
             "compare with None by .is_(None), not by 'is None'"

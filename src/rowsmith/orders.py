@@ -22,7 +22,7 @@ from sqlalchemy.sql.elements import (
 
 from rowsmith.conditions import built
 from rowsmith.errors import InvalidFilter, kind_of
-from rowsmith.sql import are_same, own_parameters, parts_of, typed
+from rowsmith.sql import are_same, as_sql, instead, own_parameters, parts_of
 
 OrderExpression: TypeAlias = ColumnElement[Any] | InstrumentedAttribute[Any]
 """A column, mapped attribute or SQL expression, with or without ``.asc()``, ``.desc()``, ``.nulls_last()``."""
@@ -109,8 +109,8 @@ def _expression_of(order: Any) -> ColumnElement[Any]:
         raise InvalidFilter(f"{order} is made of several columns and has no order: sort by them, {', '.join(parts)}")
     if isinstance(getattr(order, "property", None), RelationshipProperty):
         raise InvalidFilter(f"{order} is a relationship and has no order: sort by one of its row's columns")
-    if hasattr(order, "__clause_element__"):
-        return _expression_of(order.__clause_element__())
+    if (expression := as_sql(order)) is not order:
+        return _expression_of(expression)
     if callable(order) and not isinstance(order, type):
         given = built(order, "an order")
         if not callable(given):
@@ -160,6 +160,6 @@ def _holds(terms: Sequence[OrderTerm], expression: ColumnElement[Any]) -> bool:
 
 def _not_an_order(given: object) -> InvalidFilter:
     return InvalidFilter(
-        f"an order must be a column or SQL expression such as GroupRow.name or GroupRow.name.desc(), "
-        f"not {kind_of(given)}{typed(given, 'Text')}; for names from outside, choose the column from a list of your own"
+        "an order must be a column or SQL expression such as GroupRow.name or GroupRow.name.desc(), not "
+        f"{kind_of(given)}{instead(given, 'Text')}; for names from outside, choose the column from a list of your own"
     )

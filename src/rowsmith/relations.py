@@ -41,6 +41,7 @@ from sqlalchemy.sql.util import ClauseAdapter
 from rowsmith.conditions import Condition, conjunction, conjuncts, limited, whole
 from rowsmith.errors import InvalidFilter, MappingError, kind_of
 from rowsmith.fallible import OfStep, may_fail, where_inside
+from rowsmith.sql import relationship_inside
 from rowsmith.ties import STEP
 
 T = TypeVar("T")
@@ -85,7 +86,8 @@ def related(relationship: QueryableAttribute[object], *conditions: Condition) ->
     step = cast("Any", found)
     row = _class_of(relationship)
     target: Any = step.entity.entity if row is None else aliased(row, flat=True)
-    on: Any = relationship.expression if row is None else relationship.of_type(target).expression
+    way: Any = relationship if row is None else relationship.of_type(target)
+    on: Any = way.comparator.__clause_element__()  # and not .expression, which says that it stands for the relationship
     below = [_selectable(target)]
     mark = {_STEP: inspect(target), _BY: step}
     rows = select(null()).select_from(target).execution_options(**{STEP: True})
@@ -98,7 +100,10 @@ def related(relationship: QueryableAttribute[object], *conditions: Condition) ->
         rows, below = rows.select_from(between), [*below, *_froms(between)]
     tied: Any = whole(on)
     tied = tied._annotate(mark)  # the other way round nothing would be left of it
-    said = [where_inside([tied], _asked_of(target, conjunction(conditions)), OfStep)] if conditions else []
+    asked = conjunction(conditions)
+    if complaint := relationship_inside(list(visitors.iterate(asked))):
+        raise InvalidFilter(f"a condition {complaint}")
+    said = [where_inside([tied], _asked_of(target, asked), OfStep)] if conditions else []
     return exists(limited(rows, tied, *said).correlate_except(*below))
 
 

@@ -25,7 +25,6 @@ from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
     BooleanClauseList,
-    ClauseElement,
     False_,
     TextClause,
     True_,
@@ -521,7 +520,7 @@ class Limits:
         """
         for name in self.stamps.keys() & values.keys():
             given, fixed = values[name], self.stamps[name]
-            is_fixed = given is fixed or (not isinstance(given, ClauseElement) and given == fixed)
+            is_fixed = given is fixed or (not is_sql(given) and given == fixed)
             if not is_fixed or not (given is fixed or are_one(info.columns[name].type, given, fixed)):
                 raise ScopeMismatch(_fixed(info, name))
 

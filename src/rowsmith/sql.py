@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
-from sqlalchemy import BindParameter, Column, ColumnElement, inspect
-from sqlalchemy.orm import CompositeProperty
+from sqlalchemy import BindParameter, Column, ColumnElement, SelectBase, inspect
+from sqlalchemy.ext.associationproxy import AssociationProxyInstance
+from sqlalchemy.orm import CompositeProperty, RelationshipProperty
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import AbstractTextClause, ClauseElement
 
@@ -27,8 +28,18 @@ def are_sql(kind: type[object]) -> bool:
 
 
 def as_sql(value: Any) -> Any:
-    """Give the SQL that a value stands for; any other value as it is."""
-    return value.__clause_element__() if hasattr(value, "__clause_element__") else value
+    """Give the SQL that a value stands for; any other value as it is, and so what is of other rows or several columns.
+
+    SQLAlchemy has some for a relationship, which is what ties its rows.
+    """
+    stands_for_none = not hasattr(value, "__clause_element__") or isinstance(getattr(value, "prop", value), _OF_MORE)
+    return value if stands_for_none else value.__clause_element__()
+
+
+# Classes that are generic in the type of a value, which nothing here knows.
+_OF_MORE: Final[Any] = (AssociationProxyInstance, CompositeProperty, RelationshipProperty)
+_PROXY: Final[Any] = AssociationProxyInstance
+_RELATIONSHIP: Final[Any] = RelationshipProperty
 
 
 def own_parameters(expression: Any) -> Any:
@@ -60,15 +71,43 @@ def _make_own(copy: Any) -> None:
         copy._convert_to_unique()
 
 
-def typed(value: object, kind: str) -> str:
-    """Say how SQL given as text, which has no type, becomes an expression of one; nothing of what is no text."""
-    is_text = isinstance(value, AbstractTextClause)
-    return f", which has no type by itself: write type_coerce(text(...), {kind})" if is_text else ""
+def instead(value: Any, kind: str) -> str:
+    """Say what is written instead of what is no expression of a type; nothing where there is nothing like it."""
+    if isinstance(value, AbstractTextClause):
+        return f", which has no type by itself: write type_coerce(text(...), {kind})"
+    if isinstance(value, _PROXY):
+        way = f"{value.owning_class.__name__}.{value.target_collection}"
+        return f", which is of the rows of {way}: write related({way}, ...), or for a value a scalar subquery"
+    found = getattr(value, "prop", None)
+    if isinstance(found, _RELATIONSHIP):
+        return f", which is the relationship {found}: write related({found}), or for a value a column"
+    parts = ", ".join(parts_of(value))
+    return f", which is made of several columns: write one of {parts}" if parts else ""
+
+
+def relationship_inside(elements: Sequence[Any]) -> str | None:
+    """Say which relationship is among the parts of an expression; a subquery may be over the rows that it leads to.
+
+    SQLAlchemy takes one in an expression for what ties its rows.
+    """
+    found = {id(each): known for each in elements if (known := _relationship_of(each)) is not None}
+    subqueries = (each for each in elements if isinstance(each, SelectBase)) if found else ()
+    inside = {id(part) for subquery in subqueries for part in visitors.iterate(subquery)}
+    named = next((known for place, known in found.items() if place not in inside), None)
+    return named and f"has {named} inside, which is a relationship: write related({named}), or for a value a column"
+
+
+def _relationship_of(element: Any) -> str | None:
+    owner, name = element._annotations.get("proxy_owner"), element._annotations.get("proxy_key")
+    if isinstance(element, Column) or owner is None or not owner.mapper.has_property(name):
+        return None
+    found = getattr(owner.entity, name).prop  # and not the mapper's own, which may be another name for it
+    return str(found) if isinstance(found, _RELATIONSHIP) else None
 
 
 def parts_of(value: Any) -> list[str]:
     """Give the attributes of the columns that a composite attribute is made of; none of anything else."""
-    attribute: Any = getattr(value, "property", None)
+    attribute: Any = getattr(value, "prop", None)
     if not isinstance(attribute, CompositeProperty):
         return []
     return [f"{attribute.parent.class_.__name__}.{part.key}" for part in attribute.props]

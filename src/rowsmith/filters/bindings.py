@@ -11,12 +11,12 @@ from sqlalchemy import ColumnElement
 from sqlalchemy import inspect as sqlalchemy_inspect
 from sqlalchemy.orm import InstrumentedAttribute, Mapper, RelationshipProperty
 
-from rowsmith.errors import MappingError
+from rowsmith.errors import MappingError, kind_of
 from rowsmith.filters.fields import FieldFilter
 from rowsmith.filters.operands import On, Operand
 from rowsmith.mapping import RowInfo, nearest
 from rowsmith.mapping.annotations import marks, options, private_annotations
-from rowsmith.sql import as_sql, calls_for_values, own_parameters, parts_of
+from rowsmith.sql import as_sql, calls_for_values, instead, own_parameters, parts_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +70,7 @@ def _comparable(given: Any, kind: type[FieldFilter], info: RowInfo[object], plac
     is_relationship = False
     if isinstance(cast("object", given), InstrumentedAttribute):
         # By way of the mapper, because the attribute's own .property would configure every mapper there is.
-        mapper: Mapper[Any] = sqlalchemy_inspect(given.class_)
+        mapper: Mapper[Any] = given.parent.mapper
         is_relationship = isinstance(mapper.get_property(given.key), RelationshipProperty)
     if kind.over_relationship:
         if not is_relationship:
@@ -91,7 +91,7 @@ def expression_over(given: Any, info: RowInfo[object], place: str) -> ColumnElem
     if parts := parts_of(given):
         raise MappingError(f"{place} is made of several columns: compare one of them, such as {parts[0]}")
     if not isinstance(expression, ColumnElement):
-        raise MappingError(f"{place} must be a column or SQL expression, not {type(expression).__name__}")
+        raise MappingError(f"{place} must be a column or SQL expression, not {kind_of(given)}{instead(given, 'Text')}")
     for source in expression._from_objects:  # pyright: ignore[reportPrivateUsage] - no public name
         if not info.owns(source):
             raise MappingError(f"{place} belongs to another table than {info.row.__name__}: write Related[...]")

@@ -17,7 +17,7 @@ from rowsmith.mapping.truth import complaint_inside
 from rowsmith.mapping.types import Comparison, column_type, stored_form
 from rowsmith.several import Several, several_complaint
 from rowsmith.signatures import takes
-from rowsmith.sql import as_sql, calls_for_values, is_sql, own_parameters, typed
+from rowsmith.sql import as_sql, calls_for_values, instead, is_sql, own_parameters
 from rowsmith.texts import complaint_about
 from rowsmith.ties import loose_ties
 
@@ -178,7 +178,8 @@ def resolved(expression: Expression) -> ColumnElement[Any]:
     given: ColumnElement[Any] = as_sql(expression() if _is_deferred(expression) else expression)
     if not isinstance(cast("object", given), ColumnElement):
         raise MappingError(
-            f"a computed field needs a SQL expression such as GroupRow.name, not {kind_of(given)}{typed(given, 'Text')}"
+            "a computed field needs a SQL expression such as GroupRow.name, not "
+            f"{kind_of(given)}{instead(given, 'Text')}"
         )
     if calls_for_values(given):
         raise MappingError(

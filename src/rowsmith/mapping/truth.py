@@ -34,6 +34,7 @@ from rowsmith.conditions import bare
 from rowsmith.errors import InvalidFilter
 from rowsmith.mapping.types import DIALECTS, column_type, stored_form
 from rowsmith.several import ANY, BESIDE_ROWS, Several, is_function, name_of, several_complaint
+from rowsmith.sql import relationship_inside
 
 Held: TypeAlias = tuple[Any, frozenset[Several]]
 """What stands for a condition inside an expression, and the ways in which it must not be of several rows."""
@@ -59,6 +60,9 @@ def complaint_inside(elements: Sequence[Any]) -> str | None:
     """Say what is wrong with the conditions that an expression is made of, for all of its parts; or None."""
     has_functions = any(map(is_function, elements))
     for element in elements:
+        is_mapped = not isinstance(element, _COLUMN) and _BY_NAME in element._annotations
+        if is_mapped and (complaint := relationship_inside(elements)):
+            return complaint
         if isinstance(element, _BINARY) and any(map(_is_order, map(_alone, (element.left, element.right)))):
             return "compares an order with something: write orders=[...], and compare the column here"
         if isinstance(element, _BINARY) and element.operator in _IS and not _is_told_by_is(_alone(element.right)):
@@ -191,6 +195,8 @@ _DERIVED: Final[dict[Any, Callable[[Any], bool | None]]] = {
     ScalarSelect: _of_subquery,
 }
 _NONE: Final = frozenset[Several]()
+_BY_NAME: Final = "proxy_key"
+"""SQLAlchemy's annotation of what an attribute stands for: its name."""
 _IS: Final = frozenset({operators.is_, operators.is_not})
 _ORDERING: Final = frozenset(
     {operators.asc_op, operators.desc_op, operators.nulls_first_op, operators.nulls_last_op},

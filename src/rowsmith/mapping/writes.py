@@ -32,7 +32,7 @@ from rowsmith.mapping.row import RowInfo, nearest, row_info
 from rowsmith.mapping.truth import complaint_inside
 from rowsmith.several import several_complaint
 from rowsmith.signatures import takes
-from rowsmith.sql import as_sql, is_sql, own_parameters, parts_of
+from rowsmith.sql import as_sql, instead, is_sql, own_parameters, parts_of
 from rowsmith.state import UNSET, OptionalState, TriState
 from rowsmith.texts import complaint_about
 from rowsmith.ties import loose_ties, takes_from
@@ -296,8 +296,9 @@ def tied(info: RowInfo[object], name: str, value: Any) -> Any:
         return value
     expression: Any = as_sql(value)
     if not isinstance(expression, _ONE_VALUE):
-        instead = "write .scalar_subquery() after it" if isinstance(expression, SelectBase) else "give an expression"
-        raise info.refusal(name, f"gets {kind_of(expression)}, which is no value: {instead}")
+        advice = "write .scalar_subquery() after it" if isinstance(expression, SelectBase) else "give an expression"
+        advice = instead(expression, "Text") or f", which is no value: {advice}"
+        raise info.refusal(name, f"gets {kind_of(expression)}{advice}")
     elements: list[Any] = list(visitors.iterate(expression))
     if complaint := complaint_about(elements) or loose_ties(expression, info.tables):
         raise info.refusal(name, complaint)

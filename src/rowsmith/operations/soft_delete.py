@@ -13,7 +13,7 @@ from rowsmith.errors import MappingError, kind_of
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.types import Comparison, column_type
 from rowsmith.mapping.writes import check_writable
-from rowsmith.sql import as_sql, calls_for_values, is_sql, own_parameters
+from rowsmith.sql import as_sql, calls_for_values, instead, is_sql, own_parameters
 from rowsmith.state import UNSET
 
 _TIMES = (Comparison.MOMENT, Comparison.LOCAL_TIME, Comparison.DATE)
@@ -180,7 +180,7 @@ def _complaint(info: RowInfo[object], attribute: InstrumentedAttribute[Any], val
     if is_sql(value):
         given = as_sql(value)
         if not isinstance(given, ColumnElement):
-            return "is marked by what is no SQL expression"
+            return f"is marked by what is no SQL expression{instead(given, 'Text')}"
         sources: list[Any] = given._from_objects  # pyright: ignore[reportPrivateUsage] - there is no public name
         own = {part.table.key for part in info.parts}
         if any(getattr(part, "key", None) not in own for part in sources):
