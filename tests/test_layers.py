@@ -29,6 +29,7 @@ ORDER = [
     "conditions",
     "fallible",
     "ties",
+    "passed",
     "relations",
     "extent",
     "names",

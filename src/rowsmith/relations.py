@@ -21,7 +21,6 @@ from sqlalchemy import (
     FromClause,
     Join,
     SelectBase,
-    Table,
     TextClause,
     and_,
     exists,
@@ -41,6 +40,7 @@ from sqlalchemy.sql.util import ClauseAdapter
 from rowsmith.conditions import Condition, conjunction, conjuncts, limited, whole
 from rowsmith.errors import InvalidFilter, MappingError, kind_of
 from rowsmith.fallible import OfStep, may_fail, where_inside
+from rowsmith.passed import froms, is_limitable, rows_between, rows_inside, rows_sorting
 from rowsmith.sql import relationship_inside
 from rowsmith.ties import STEP
 
@@ -54,8 +54,6 @@ Seen: TypeAlias = Callable[[type[Any]], Sequence[ColumnElement[bool]]]
 Said: TypeAlias = Mapping[type[Any], Sequence[ColumnElement[bool]]]
 """What holds of related rows, by their classes."""
 
-_STEP: Final = "rowsmith_step"
-"""The annotation of what ties related rows to the one above: the alias that they have."""
 _BY: Final = "rowsmith_step_by"
 """The annotation of the same: the relationship."""
 _OVER: Final = "rowsmith_step_over"
@@ -86,18 +84,18 @@ def related(relationship: QueryableAttribute[object], *conditions: Condition) ->
     step = cast("Any", found)
     row = _class_of(relationship)
     target: Any = step.entity.entity if row is None else aliased(row, flat=True)
-    way: Any = relationship if row is None else relationship.of_type(target)
-    on: Any = way.comparator.__clause_element__()  # and not .expression, which says that it stands for the relationship
+    # Not .expression, which says that it stands for the relationship.
+    on: Any = cast("Any", relationship.of_type(target)).comparator.__clause_element__()
     below = [_selectable(target)]
-    mark = {_STEP: inspect(target), _BY: step}
+    mark = {STEP: inspect(target), _BY: step}
     rows = select(null()).select_from(target).execution_options(**{STEP: True})
     if step.secondary is not None:
-        apart = [*_froms(cast("Any", relationship).parent.selectable), *_froms(_selectable(target))]
-        others = (source for source in _froms(on) if source not in apart)
+        apart = [*froms(cast("Any", relationship).parent.selectable), *froms(_selectable(target))]
+        others = (source for source in froms(on) if source not in apart)
         known = {getattr(source, "element", source): source for source in others}
         between = mark[_OVER] = _between(step.secondary, known)
         # What ties the tables of a join to each other stands in no condition.
-        rows, below = rows.select_from(between), [*below, *_froms(between)]
+        rows, below = rows.select_from(between), [*below, *froms(between)]
     tied: Any = whole(on)
     tied = tied._annotate(mark)  # the other way round nothing would be left of it
     asked = conjunction(conditions)
@@ -135,17 +133,6 @@ def _between(secondary: Any, known: Mapping[Any, Any]) -> Any:
     return left.join(right, on, isouter=secondary.isouter, full=secondary.full)
 
 
-def rows_between(relationship: RelationshipProperty[Any]) -> list[type[Any]]:
-    """Give the classes that the tables between are mapped to, but for those below others of them."""
-    if relationship.secondary is None:
-        return []
-    tables: list[Any] = [part for part in visitors.iterate(relationship.secondary) if isinstance(part, Table)]
-    known = relationship.parent.registry.mappers | relationship.mapper.registry.mappers
-    mappers = {mapper for mapper in known if mapper.local_table in tables}
-    rows = [mapper.class_ for mapper in mappers if mapper.inherits not in mappers]
-    return sorted(rows, key=lambda row: row.__qualname__)
-
-
 @cache
 def computes(relationship: RelationshipProperty[Any]) -> bool:
     """Say whether the condition of a relationship itself computes what may fail for some row."""
@@ -158,31 +145,52 @@ def joined_inside(on: ColumnElement[bool], inside: Sequence[ColumnElement[bool]]
     return and_(true(), *(where_inside(inside, part) for part in conjuncts(on))) if may_fail(on) else on
 
 
+def reached_by(relationship: RelationshipProperty[Any]) -> list[type[Any]]:
+    """Give the classes of the rows that a relationship leads to, goes over or finds them by."""
+    return [relationship.mapper.class_, *rows_between(relationship), *rows_inside(relationship)]
+
+
+def refuse_inside(relationship: RelationshipProperty[Any], said: Said, *, is_sorted: bool = False) -> None:
+    """Refuse a relationship that reads rows of which something is said where nothing outside can limit them.
+
+    Args:
+        relationship: the relationship.
+        said: what holds of rows.
+        is_sorted: whether its rows come in its order, which may read some, too.
+
+    Raises:
+        MappingError: it does.
+    """
+    rows = [*rows_inside(relationship), *(rows_sorting(relationship) if is_sorted else ())]
+    if row := next((row for row in rows if said.get(row)), None):
+        raise MappingError(
+            f"{relationship} finds or sorts its rows by those of {row.__name__}, of which the scope says something, in "
+            "a subquery or a join of its own, and no scope can limit what these read: lead to the class itself, by "
+            "columns and, where it goes over others, a secondary that is a table or an inner join of tables, and "
+            "choose among the rows where they are asked for"
+        )
+
+
 def said_between(relationship: RelationshipProperty[Any], said: Said) -> list[ColumnElement[bool]]:
     """Give what is said of the rows that a step goes over as conditions on the tables between.
 
     Raises:
-        MappingError: these stand in something else than inner joins, and nothing outside can limit them.
+        MappingError: these stand in something else than inner joins, or are read in subqueries, and nothing outside
+            can limit them.
     """
+    refuse_inside(relationship, said)
     found = list[ColumnElement[bool]]()
     for row in rows_between(relationship):
         if conditions := said.get(row):
-            if not _is_limitable(relationship.secondary):
+            mapper = cast("Any", inspect(row))
+            if not is_limitable(relationship.secondary, mapper.local_table):
                 raise MappingError(
                     f"{relationship} goes over {row.__name__}, of which the scope says something, and its secondary is "
                     "no table, so no scope can limit it: give it the table, or an inner join of tables"
                 )
-            mapper = cast("Any", inspect(row))
             keys = list(mapper.local_table.primary_key) or mapper.primary_key
             found.append(leads_to(row, [(key, key) for key in keys], conditions))
     return found
-
-
-def _is_limitable(secondary: Any) -> bool:
-    joins: list[Any] = [part for part in visitors.iterate(secondary) if isinstance(part, Join)]
-    if any(join.isouter or join.full for join in joins):
-        return False
-    return all(isinstance(source, (Table, Join)) for source in _froms(secondary))
 
 
 def leads_to(
@@ -244,53 +252,92 @@ def narrowed(
 
 def _led_to(part: Any) -> list[type[Any]]:
     marks = part._annotations
-    return [marks[_STEP].mapper.class_, *rows_between(marks[_BY])] if _STEP in marks else []
+    if STEP not in marks:
+        return []
+    return [marks[STEP].mapper.class_, *rows_between(marks[_BY]), *rows_inside(marks[_BY])]
 
 
 def _said_of_step(part: Any, said: Said) -> Iterator[ColumnElement[bool]]:
     marks = part._annotations
-    target = marks[_STEP]
-    if conditions := said.get(target.mapper.class_):
-        yield said_of(target.entity, conjunction(conditions))
+    target = marks[STEP]
     for condition in said_between(marks[_BY], said):
         yield ClauseAdapter(marks[_OVER]).traverse(condition)
+    if conditions := said.get(target.mapper.class_):
+        yield said_of(target.entity, conjunction(conditions))
 
 
 def over(entity: object, expression: ColumnElement[T]) -> ColumnElement[T] | None:
     """Give an expression over a mapped class as one over an alias of it; None where SQL written as text is in it.
 
-    Neither is what stands in an ``any()`` or ``has()``, which SQLAlchemy closes to all adaption.
+    Neither is what stands in an ``any()`` or ``has()``, which SQLAlchemy closes to all adaption, nor what names a
+    column that the alias has not, and so would speak of any row of the class.
     """
     if any(map(_is_closed, visitors.iterate(expression))):
         return None
-    return ClauseAdapter(_selectable(entity)).traverse(expression)
+    told: Any = inspect(entity)
+    return _adapted(entity, expression, by_name=told._adapt_on_names)  # as the attributes of the alias are
+
+
+def _adapted(entity: object, expression: ColumnElement[T], *, by_name: bool) -> ColumnElement[T] | None:
+    made = ClauseAdapter(_selectable(entity), adapt_on_names=by_name).traverse(expression)
+    return made if column_left(entity, visitors.iterate(made)) is None else None
+
+
+def column_left(entity: object, parts: Iterable[Any]) -> Column[Any] | None:
+    """Give the column of a class's tables that parts of an expression name beside an alias of it; None for none."""
+    told: Any = inspect(entity)
+    tables = {*told.mapper.tables}.difference(froms(told.selectable))
+    columns: Iterator[Any] = (part for part in parts if isinstance(part, _COLUMN))
+    return next((column for column in columns if column.table in tables), None)
 
 
 def own_row(entity: object) -> list[ColumnElement[bool]]:
-    """Give the conditions that a row under its own name is the one that an alias stands for."""
-    row = inspect(cast("Any", entity)).mapper.class_
+    """Give the conditions that a row under its own name is the one that an alias stands for.
+
+    Raises:
+        MappingError: the alias is of a join in which the row has its own name already.
+    """
+    told = inspect(cast("Any", entity))
+    row = told.mapper.class_
+    if not {*told.mapper.tables}.isdisjoint(froms(told.selectable)):
+        raise MappingError(
+            f"{row.__name__} stands under its own name in the join of an alias that a relationship leads to, where "
+            "neither text nor a subquery can tell it from others: give aliased(...) a join of an alias of the table"
+        )
     return [own == other for own, other in zip(_key(row), _key(entity), strict=True)]
 
 
 def _key(entity: Any) -> list[Any]:
-    mapper = inspect(entity).mapper
-    return [getattr(entity, mapper.get_property_by_column(column).key) for column in mapper.primary_key]
+    """Give the columns that tell the rows of a class, or of an alias of it, apart.
+
+    Raises:
+        MappingError: the alias is of a subquery that has not each of them, under whatever name.
+    """
+    told = inspect(entity)
+    for column in told.mapper.primary_key:
+        if told.selectable.corresponding_column(column) is None:
+            raise MappingError(
+                f"an alias of {told.mapper.class_.__name__} that a relationship leads to has no {column}, so nothing "
+                f"can be said of its rows: select that column in the subquery which aliased(...) is given"
+            )
+    return [getattr(entity, told.mapper.get_property_by_column(column).key) for column in told.mapper.primary_key]
 
 
 def said_of(target: object, said: ColumnElement[bool]) -> ColumnElement[bool]:
     """Give what is said of rows of a class as a condition on an alias of it, or on the class itself.
 
-    What is more than a comparison of columns stands in a SELECT of its own, under the names that it was written with,
-    and is closed to whatever SQLAlchemy adapts a statement by.
+    What is more than a comparison of columns that the alias has stands in a SELECT of its own, under the names that it
+    was written with, and is closed to whatever SQLAlchemy adapts a statement by.
+
+    Raises:
+        MappingError: that takes the key of the row, which the alias has not.
     """
     row = inspect(cast("Any", target)).mapper.class_
     if not any(isinstance(part, SelectBase) or _is_closed(part) for part in visitors.iterate(said)):
-        return (
-            _of_class(cast("type[Any]", row), said)
-            if target is row
-            else ClauseAdapter(_selectable(target)).traverse(said)
-        )
-    rows: Any = limited(select(*_key(row)).select_from(row), said).correlate_except(*_froms(inspect(row).selectable))
+        adapted = _of_class(cast("type[Any]", row), said) if target is row else _adapted(target, said, by_name=False)
+        if adapted is not None:
+            return adapted
+    rows: Any = limited(select(*_key(row)).select_from(row), said).correlate_except(*froms(inspect(row).selectable))
     keys = _key(target)
     return (tuple_(*keys) if keys[1:] else keys[0]).in_(rows._annotate({"no_replacement_traverse": True}))
 
@@ -324,7 +371,7 @@ def _asked_of(target: object, asked: ColumnElement[bool]) -> ColumnElement[bool]
     own = own_row(target)
     rows = select(null()).select_from(row).execution_options(**{STEP: True})
     found = limited(rows, *own, where_inside(own, asked, OfStep))
-    return exists(found.correlate_except(*_froms(inspect(row).selectable)))
+    return exists(found.correlate_except(*froms(inspect(row).selectable)))
 
 
 def _is_closed(part: object) -> bool:
@@ -335,7 +382,3 @@ def _is_closed(part: object) -> bool:
 
 def _selectable(entity: object) -> Any:
     return inspect(entity).selectable
-
-
-def _froms(element: Any) -> list[Any]:
-    return list(element._from_objects)  # there is no public name

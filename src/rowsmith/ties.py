@@ -21,7 +21,11 @@ from sqlalchemy.sql.selectable import AliasedReturnsRows, FromGrouping, Lateral,
 from rowsmith.several import outside_subqueries
 
 STEP: Final = "rowsmith_step"
-"""The execution option of a SELECT that is a step over a relationship: it reads by itself what it leads to, alone."""
+"""The mark of a step over a relationship.
+
+It is the execution option of its SELECT, which reads by itself what the step leads to, alone; and the annotation of
+what ties these rows to the one above, which says the alias that they have.
+"""
 
 
 class _Place(enum.Enum):

@@ -30,20 +30,23 @@ from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.relationships import equal_pairs, is_certain, is_plain, is_single, leads_to_alias
 from rowsmith.mapping.row import RowInfo, row_info
 from rowsmith.names import sql_name
+from rowsmith.passed import rows_sorting
 from rowsmith.reach import reads_rows
 from rowsmith.relations import (
     Said,
+    column_left,
     computes,
     joined_inside,
     led_to,
     narrowed,
     over,
     own_row,
-    rows_between,
+    reached_by,
+    refuse_inside,
     said_between,
     said_of,
 )
-from rowsmith.several import ANY
+from rowsmith.several import ANY, outside_subqueries
 from rowsmith.sql import as_sql
 
 Record: TypeAlias = Sequence[Any]
@@ -120,7 +123,8 @@ class Layout:
         below: Iterable[Collection | Step] = (*self.collections, *self.loaded)
         asked = map(_asked, (self.selects, map(_expression, self.computed)))
         unbidden = (rows for _, rows in self.unbidden)
-        return frozenset(each.row for each in self.joins).union(*(each.reached for each in below), *asked, *unbidden)
+        joined = (reached_by(each.relationship.property) for each in self.joins)
+        return frozenset[type[Any]]().union(*joined, *(each.reached for each in below), *asked, *unbidden)
 
     @cached_property
     def computes(self) -> bool:
@@ -146,8 +150,11 @@ class Layout:
 
         Raises:
             MappingError: whole rows come with what their mapping computes of some, or loads of those of subclasses,
-                or by relationships which compute what may fail, which SQLAlchemy does as it is.
+                or by relationships which compute what may fail, which SQLAlchemy does as it is; or a relationship finds
+                its rows by some that nothing outside can limit.
         """
+        for relationship in self._loaded_by:
+            refuse_inside(relationship, said, is_sorted=True)
         if failing := next(filter(computes, self._loaded_by), None):
             raise MappingError(
                 f"whole rows are loaded with {failing}, whose own condition computes what may fail for some row, and "
@@ -202,6 +209,7 @@ class Join:
 
     def within(self, said: Said, own: Conditions) -> Join:
         """Do as :meth:`Layout.within`; no row is lost, whichever related one is not shown."""
+        refuse_inside(self.relationship.property, said)
         held = own if computes(self.relationship.property) else ()
         return replace(
             self, is_outer=True, said=_said_of(self.target, said.get(self.row, ())), held=_said_of(self.above, held)
@@ -243,7 +251,9 @@ class Collection:
     @property
     def reached(self) -> frozenset[type[Any]]:
         """The classes of the rows that it shows, goes over or asks about."""
-        return self.layout.reached.union({self.row, *rows_between(self.relationship)}, _asked(self.order))
+        return self.layout.reached.union(
+            reached_by(self.relationship), rows_sorting(self.relationship), _asked(self.order)
+        )
 
     def within(self, said: Said, own: Conditions) -> Collection:
         """Do as :meth:`Layout.within`.
@@ -256,11 +266,12 @@ class Collection:
                 f"{self.relationship} goes over a join of tables and computes what may fail for some row, and no scope "
                 "can have it computed of rows inside alone: give it a table as its secondary, or compare columns"
             )
+        refuse_inside(self.relationship, said, is_sorted=True)
+        over = tuple(said_between(self.relationship, said))
         conditions = tuple(said.get(self.row, ()))
         layout, order = self.layout.within(said, conditions), _narrowed(self.order, said)
         if self.entity is not self.row:
             conditions = _said_of(self.entity, conditions)
-        over = tuple(said_between(self.relationship, said))
         held = tuple(own) if computes(self.relationship) else ()
         return replace(self, layout=layout, order=order, said=conditions, over=over, held=held)
 
@@ -277,6 +288,25 @@ class _Level:
     @property
     def is_aliased(self) -> bool:
         return self.entity is not self.info.row
+
+    def attribute(self, name: str) -> Any:
+        """Give an attribute of the entity."""
+        found = getattr(self.entity, name)
+        self.hold(as_sql(found), name)
+        return found
+
+    def hold(self, expression: Any, name: str) -> None:
+        """Hold an expression against the entity, which may be an alias of a subquery.
+
+        Raises:
+            MappingError: it is of a column that the alias has not, and so of any row of the class.
+        """
+        column = column_left(self.entity, outside_subqueries(expression)) if self.is_aliased else None
+        if column is not None:
+            raise MappingError(
+                f"{self.info.row.__name__}.{name} is read of an alias that has no {column}: select that column in the "
+                "subquery which aliased(...) is given"
+            )
 
     def below(self, relationship: RelationshipProperty[Any], into: type[object]) -> tuple[Any, ...]:
         """Give the path of a nested data class.
@@ -348,7 +378,7 @@ class _Draft:
         """Have an attribute selected, once, and give its place."""
         key = (id(level.entity), name)
         if key not in self._places:
-            attribute = getattr(level.entity, name)
+            attribute = level.attribute(name)
             expression = as_sql(attribute)
             # What a mapping computes is narrowed as what a data class does; SQLAlchemy would come back to it as it was.
             is_column = isinstance(expression, Column)
@@ -400,7 +430,9 @@ class _Draft:
     ) -> Make:
         target = aliased(relationship.mapper.class_, flat=True)
         is_outer = level.is_outer or not is_certain(relationship)
-        self.joins.append(Join(getattr(level.entity, relationship.key), level.entity, target, is_outer))
+        step = getattr(level.entity, relationship.key)
+        level.hold(step.of_type(target).expression, relationship.key)
+        self.joins.append(Join(step, level.entity, target, is_outer))
         below = _Level(row_info(relationship.mapper.class_), target, path, is_outer)
         # The key, not "all NULL", says whether there is a row: every field wanted of it may well be NULL.
         presence = self.place(below, below.info.primary_key[0])
@@ -422,7 +454,8 @@ class _Draft:
     ) -> _Grouped:
         target = row_info(relationship.mapper.class_)
         entity = cast("Any", relationship.entity).entity if leads_to_alias(relationship) else target.row
-        layout = _layout(_Level(target, entity, path), wanted.into)
+        below = _Level(target, entity, path)
+        layout = _layout(below, wanted.into)
         # Where the child itself says whose it is: the parent's column, and the child's.
         is_direct = relationship.direction is RelationshipDirection.ONETOMANY and is_plain(relationship)
         if is_direct:
@@ -445,7 +478,7 @@ class _Draft:
                 found = _joined_over(reached, way, entity, inside, made.over)
                 return made.layout.joined(found).order_by(*_order_over(way, made.order))
 
-        own_key = [getattr(entity, name) for name in target.primary_key]
+        own_key = [below.attribute(name) for name in target.primary_key]
         places = tuple(self.place(level, name) for name in names)
         layout = replace(layout, make=_converted(layout.make, wanted.into, wanted.convert))
 

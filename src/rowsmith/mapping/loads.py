@@ -39,7 +39,8 @@ from rowsmith.mapping.generated import Build
 from rowsmith.mapping.relationships import is_single
 from rowsmith.mapping.row import RowInfo
 from rowsmith.mapping.unchanged import unchanged
-from rowsmith.relations import Said, led_to, rows_between, said_between, said_of
+from rowsmith.passed import rows_sorting
+from rowsmith.relations import Said, led_to, reached_by, said_between, said_of
 
 T = TypeVar("T")
 
@@ -101,7 +102,7 @@ class Step:
         relationship = None if self.is_left else self.relationship
         if relationship is None:
             return frozenset()
-        return reached_by(relationship).union(*(step.reached for step in self.below.values()))
+        return loaded_by(relationship).union(*(step.reached for step in self.below.values()))
 
     def option(self, said: Said = _NOTHING) -> Any:
         """Give the option of a SELECT that loads it, or leaves it; of related rows only those that something holds of.
@@ -131,15 +132,17 @@ def seen_by(attribute: Any, said: Said) -> Any:
     """Give a relationship that loads of related rows only those that something holds of, by their classes."""
     relationship: RelationshipProperty[Any] = attribute.property
     row = relationship.mapper.class_
+    entity: Any = relationship.entity
+    target = entity.entity if entity.is_aliased_class else row
     # SQLAlchemy has rows of the class meet them in the statements below, too. What is said of a table between is an
     # EXISTS, which there, without that table, asks for any such row: there is the one that has led there.
-    conditions = [*(said_of(row, each) for each in said.get(row, ())), *said_between(relationship, said)]
+    conditions = [*said_between(relationship, said), *(said_of(target, each) for each in said.get(row, ()))]
     return attribute.and_(*conditions) if conditions else attribute
 
 
-def reached_by(relationship: RelationshipProperty[Any]) -> frozenset[type[Any]]:
-    """Give the classes of the rows that a relationship leads to, goes over or is sorted by."""
-    return frozenset({relationship.mapper.class_, *rows_between(relationship), *_sorted_by(relationship)})
+def loaded_by(relationship: RelationshipProperty[Any]) -> frozenset[type[Any]]:
+    """Give the classes of the rows that a relationship leads to, goes over, finds them by or is sorted by."""
+    return frozenset({*reached_by(relationship), *rows_sorting(relationship), *_sorted_by(relationship)})
 
 
 def _sorted_by(relationship: RelationshipProperty[Any]) -> list[type[Any]]:
@@ -269,7 +272,7 @@ def unbidden(mapper: Mapper[Any], loaded: Iterable[Step]) -> Iterator[tuple[Any,
             if relationship.lazy in _EAGER and not (named or mapper.isa(relationship.parent)):
                 met = dict[Any, None]()
                 _follow(relationship, met)
-                rows = (row for met_by in met for row in reached_by(met_by))
+                rows = (row for met_by in met for row in loaded_by(met_by))
                 yield getattr(each.class_, relationship.key), frozenset(rows)
     for step in steps:
         if step.relationship is not None and not step.is_left:

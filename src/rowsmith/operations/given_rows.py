@@ -19,7 +19,7 @@ from sqlalchemy.orm.collections import collection_adapter
 
 from rowsmith.errors import ScopeMismatch
 from rowsmith.mapping.layout import Layout
-from rowsmith.mapping.loads import reached_by, relationships_of
+from rowsmith.mapping.loads import loaded_by, relationships_of
 from rowsmith.scope import SearchScope
 
 _SHOWN: Final = "rowsmith_shown"
@@ -75,7 +75,7 @@ class GivenRows:
         self._db_sess = db_sess
         self._under = dict[tuple[type[Any], str], Under]()
         for relationship in relationships_of(layout.loaded):
-            said = {row: layout.said[row] for row in reached_by(relationship) if layout.said.get(row)}
+            said = {row: layout.said[row] for row in loaded_by(relationship) if layout.said.get(row)}
             self._under[relationship.parent.class_, relationship.key] = Under(scope, said)
         self._before = {(state, name): _members(state.dict[name]) for state, name, _ in self._loaded()}
         dirty: Sequence[Any] = () if db_sess.autoflush else list(db_sess.dirty)
