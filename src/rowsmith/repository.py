@@ -68,9 +68,9 @@ class Repository(Generic[TRow, TData, TId]):
 
     ``into=GroupSummary`` gives rows as another data class: only its columns are selected; a field that names
     a relationship nests the data of its rows (to-one by a join, to-many by one more statement for all rows
-    together), given as they are, whatever the scope and soft deletion of the rows read; a field annotated
-    with ``Expr`` is computed. Without a data class, ``Repository[GroupRow]``, rows are given; inside a session or unit
-    of work they are its own objects, which it writes as they are changed.
+    together), of those that the scope lets be seen (:meth:`~rowsmith.SearchScope.to_related`), deleted ones among them;
+    a field annotated with ``Expr`` is computed. Without a data class, ``Repository[GroupRow]``, rows are given; inside
+    a session or unit of work they are its own objects, which it writes as they are changed.
 
     ``lock=Lock()`` has the rows that a read gives stay as they are until the session or unit of work around the call
     ends; where there is none it is ``TransactionError``. See :class:`~rowsmith.Lock`.

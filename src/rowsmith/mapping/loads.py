@@ -7,6 +7,7 @@ together, which neither multiplies rows nor keeps a stream from being one.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,7 +58,8 @@ _NOTHING: Final[Said] = {}
 Below: TypeAlias = "dict[tuple[type[object], str], Step]"
 """What is loaded of the rows at a place, by its class and its name."""
 
-_EAGER = ("joined", "selectin", "subquery", "immediate", False)
+EAGER: Final = ("joined", "selectin", "subquery", "immediate", False)
+"""What a mapping says of a relationship (``lazy``) that it loads of itself."""
 
 
 @dataclass(frozen=True)
@@ -152,10 +154,17 @@ def _sorted_by(relationship: RelationshipProperty[Any]) -> list[type[Any]]:
 
 def relationships_of(loaded: Iterable[Step]) -> Iterator[RelationshipProperty[Any]]:
     """Give the relationships that anything is loaded by, those below included."""
-    for step in loaded:
+    return (cast("Any", step.relationship) for step in relating(loaded))
+
+
+def relating(loaded: Iterable[Step]) -> Iterator[Step]:
+    """Give the steps over relationships that anything is loaded by, the nearest first."""
+    left = deque(loaded)
+    while left:
+        step = left.popleft()
         if step.relationship is not None and not step.is_left:
-            yield step.relationship
-            yield from relationships_of(step.below.values())
+            yield step
+            left += step.below.values()
 
 
 def takes_more(mapper: Mapper[Any]) -> bool:
@@ -269,7 +278,7 @@ def unbidden(mapper: Mapper[Any], loaded: Iterable[Step]) -> Iterator[tuple[Any,
     for each in _coming_below(mapper):
         for relationship in each.relationships:
             named = any(step.attribute.key == relationship.key and each.isa(step.attribute.parent) for step in steps)
-            if relationship.lazy in _EAGER and not (named or mapper.isa(relationship.parent)):
+            if relationship.lazy in EAGER and not (named or mapper.isa(relationship.parent)):
                 met = dict[Any, None]()
                 _follow(relationship, met)
                 rows = (row for met_by in met for row in loaded_by(met_by))
@@ -291,7 +300,7 @@ def _follow(relationship: RelationshipProperty[Any], met: dict[Any, None]) -> No
         met[relationship] = None
         for mapper in (relationship.mapper, *_coming_below(relationship.mapper)):
             for further in mapper.relationships:
-                if further.lazy in _EAGER:
+                if further.lazy in EAGER:
                     _follow(further, met)
 
 
@@ -339,7 +348,7 @@ def _add_eager(mapper: Mapper[Any], below: Below, path: tuple[Mapper[Any], ...])
         further = relationship.mapper not in path
         if (depth := relationship.join_depth) is not None:
             further = len(path) <= depth
-        if relationship.lazy in _EAGER:
+        if relationship.lazy in EAGER:
             below.setdefault((attribute.class_, attribute.key), Step(attribute, is_left=not further))
     for step in below.values():
         if step.relationship is not None and not step.is_left:
@@ -350,7 +359,7 @@ def _of_subclasses(mapper: Mapper[Any]) -> Iterator[Any]:
     """Give what the mapping loads of rows of subclasses that come in the same statement (``with_polymorphic``)."""
     for each in mapper.with_polymorphic_mappers:
         for relationship in each.relationships:
-            if relationship.lazy in _EAGER and relationship.parent is each is not mapper:
+            if relationship.lazy in EAGER and relationship.parent is each is not mapper:
                 yield getattr(each.class_, relationship.key)
 
 
@@ -494,7 +503,7 @@ class _Place:
 def _loadable(mapper: Mapper[Any]) -> Iterator[tuple[str, bool]]:
     """Give what need not be loaded of a row, and whether the mapping itself loads it."""
     related: Iterable[RelationshipProperty[Any]] = mapper.relationships
-    yield from ((each.key, each.lazy in _EAGER) for each in related if each.lazy not in _NEVER)
+    yield from ((each.key, each.lazy in EAGER) for each in related if each.lazy not in _NEVER)
     yield from ((each.key, False) for each in mapper.column_attrs if each.deferred)
 
 

@@ -322,7 +322,7 @@ class Call(Generic[TRow_co, TData_co]):
             return None
         related = self.limits.related
         scope = None if related is None or related.scope is None else itself(related.scope)
-        return GivenRows(self.db_sess, layout, scope)
+        return GivenRows(self.db_sess.sync_session, layout.loaded, layout.said, scope)
 
     async def execute_writing(self, statement: Executable, origin: Origin) -> Result[Any]:
         """Send an UPDATE or DELETE; see :func:`rowsmith.execution.execute_writing`."""

@@ -15,7 +15,7 @@ from warnings import catch_warnings, simplefilter
 from sqlalchemy import event, select
 from sqlalchemy.exc import SAWarning
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
-from sqlalchemy.orm import InstanceState, Mapper, Session, SessionTransaction, lazyload, selectinload, undefer
+from sqlalchemy.orm import InstanceState, Mapper, Session, SessionTransaction, lazyload, undefer
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.loading import _new_runid  # pyright: ignore[reportPrivateUsage] - what numbers reads
 
@@ -31,9 +31,8 @@ from rowsmith.execution import (
     is_undone,
     writes_of,
 )
-from rowsmith.mapping.loads import seen_by
 from rowsmith.operations.arrays.keys import columns_condition, key_chunks
-from rowsmith.operations.given_rows import Under, shown_under
+from rowsmith.operations.given_rows import Under, keep_within, shown_under
 
 
 @asynccontextmanager
@@ -142,14 +141,13 @@ class _Held:
             if self._is_untrue(state) and (loaded := [name for name in columns if name in state.dict]):
                 self._db_sess.expire(row, loaded)
         lost = set[str]().union(*map(self._lost, states))
-        loads: list[Any] = [
-            selectinload(seen_by(getattr(mapper.class_, name), under.said)) for name, under in shown.items()
-        ]
+        loads: list[Any] = [under.option(mapper, name) for name, under in shown.items()]
         loads += [undefer(getattr(mapper.class_, name)) for name in lost.intersection(columns)]
         dialect = self._db_sess.get_bind(mapper).dialect
         for keys in key_chunks([state.key[1] for state in states if state.key], dialect, mapper.primary_key):
             there = limited(select(mapper), columns_condition(mapper.primary_key, keys, dialect))
-            (await self._db_sess.execute(there.options(lazyload("*"), *loads))).all()
+            (await self._db_sess.execute(there.options(lazyload("*"), *loads))).unique().all()
         for state, row in zip(states, rows, strict=True):  # what is there no more keeps what it had
             for name in self._lost(state) & self._values.get(state, {}).keys():
                 set_committed_value(row, name, self._values[state][name])
+        keep_within(self._db_sess.sync_session, states)
