@@ -76,6 +76,20 @@ class EagerRow(Base):
     )
 
 
+class PersonRow(Base):
+    __tablename__ = "refreshed_people"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    boss_id: Mapped[int | None] = mapped_column(ForeignKey("refreshed_people.id"))
+    boss: Mapped[PersonRow | None] = relationship(
+        remote_side=lambda: PersonRow.id, lazy="selectin", back_populates="team", join_depth=3
+    )
+    team: Mapped[list[PersonRow]] = relationship(
+        back_populates="boss", lazy="selectin", order_by=lambda: PersonRow.id, join_depth=3
+    )
+
+
 class Groups(Repository[GroupRow]):
     loads = [GroupRow.users, (GroupRow.users, UserRow.tags), GroupRow.boss, GroupRow.about]
 
@@ -87,7 +101,14 @@ class Bare(Repository[GroupRow]):
 class Eager(Repository[EagerRow]): ...
 
 
-TABLES = (TagRow, UserRow, GroupRow)
+class People(Repository[PersonRow]): ...
+
+
+class Teams(Repository[PersonRow]):
+    loads = [(PersonRow.team, PersonRow.boss), (PersonRow.boss, PersonRow.team)]
+
+
+TABLES = (TagRow, UserRow, GroupRow, PersonRow)
 pytestmark = pytest.mark.usefixtures("little_to_collect")
 
 
@@ -108,6 +129,8 @@ async def db(any_tables: WithTables) -> AsyncIterator[Database]:
             members = [{"id": 1, "tenant": "a", "group_id": 1}, {"id": 2, "tenant": "b", "group_id": 1}]
             await session.execute(sa.insert(UserRow), members)
             await session.execute(sa.insert(TagRow), [{"id": n, "tenant": "ab"[n % 2], "user_id": 1} for n in (3, 4)])
+            people = [{"id": 1, "tenant": "a", "boss_id": None}, {"id": 2, "tenant": "a", "boss_id": 1}]
+            await session.execute(sa.insert(PersonRow), [*people, {"id": 3, "tenant": "b", "boss_id": 1}])
         yield db
 
 
@@ -334,3 +357,22 @@ async def test_sessions_that_show_nothing_under_a_scope_are_let_be(db: Database)
             assert shown(row) == before
             assert 2 in (before.get("users") or before["joined"])
         assert not session.sync_session.dispatch.do_orm_execute
+
+
+@pytest.mark.parametrize("way", sorted(WHOLLY.keys() - {"twice"}))
+@pytest.mark.parametrize("people", [People, Teams])
+@pytest.mark.parametrize("scope, team", [(None, [2, 3]), (Says(PersonRow.tenant == "a"), [2])], ids=["none", "a"])
+async def test_rows_of_one_class_that_lead_to_each_other(
+    db: Database, way: str, people: Any, scope: SearchScope | None, team: list[int]
+) -> None:
+    """They are refreshed as SQLAlchemy alone refreshes them, and within the scope if there is one."""
+    async with AsyncSession(db.engine) as session:
+        row = await people(Database.from_session(session)).get(1, scope)
+        if way == "columns too":
+            await session.refresh(row, ["tenant", "team", "boss"])
+        else:
+            await WHOLLY[way](session, row)
+        assert (ids(row.team), row.boss) == (team, None)
+        below = row.team[0]
+        await session.refresh(below)
+        assert (ids(below.team), below.boss) == ([], row)

@@ -126,7 +126,10 @@ class Step:
                 "class"
             )
         attribute = seen_by(self.attribute, said)
-        load = joinedload(attribute, innerjoin=False) if self.is_joined else selectinload(attribute)
+        load: Any = joinedload(attribute, innerjoin=False) if self.is_joined else selectinload(attribute)
+        for element in load.context:
+            # Where SQLAlchemy refreshes a row, it has what leads back left, by an option that nothing may contradict.
+            element._reconcile_to_other = False
         return load.options(*options(self.relationship.mapper, self.below.values(), said))
 
 
