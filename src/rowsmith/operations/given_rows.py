@@ -7,7 +7,7 @@ refreshed, or was expired, and there it no more knows the conditions that relate
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -19,6 +19,7 @@ from sqlalchemy.orm import (
     Mapper,
     ORMExecuteState,
     Session,
+    joinedload,
     lazyload,
     selectinload,
     undefer,
@@ -39,7 +40,7 @@ _SHOWN: Final = "rowsmith_shown"
 """In the ``info`` of an object's state: under what each of its relationships was loaded."""
 
 _KEPT: Final = "rowsmith_kept"
-"""In the same place: the options by which SQLAlchemy itself loads nothing again of what a scope has limited."""
+"""In the same place: the options by which SQLAlchemy itself loads nothing again of what it shows."""
 
 _LAZY: Final = (("lazy", "select"),)
 
@@ -163,10 +164,11 @@ class GivenRows:
 def keep_within(session: Session, states: Iterable[Any]) -> None:
     """Have SQLAlchemy itself load what scopes let be seen, and no more, wherever it loads again what objects show.
 
-    In this session that is loaded as it was at first. In another one that an object comes to, nothing of it is loaded
-    at once, and each relationship loads itself within the scope.
+    In this session that is loaded as it was at first. In another one that an object comes to, it comes by joins, and
+    nothing below: SQLAlchemy keeps conditions where it joins, and nowhere else. What is touched loads itself within the
+    scope in both.
     """
-    made = dict[Any, tuple[tuple[Any, ...], dict[str, Any]]]()
+    made = dict[Any, tuple[tuple[Any, ...], tuple[Any, ...], dict[str, Any]]]()
     for state in states:
         shown: Mapping[str, Under] = state.info.get(_SHOWN, {})
         if not any(under.step for under in shown.values()):
@@ -179,22 +181,27 @@ def keep_within(session: Session, states: Iterable[Any]) -> None:
         deferred = tuple(each.key for each in mapper.column_attrs if each.deferred and each.key in state.dict)
         kind = (mapper, tuple(shown.items()), deferred)
         if kind not in made:
-            kept = (*_kept(mapper, shown), *(undefer(getattr(mapper.class_, name)) for name in deferred))
-            made[kind] = kept, dict(_limited(kept))
-        state.info[_KEPT], callables = made[kind]
-        state.load_options = _without_loads(state.load_options, *state.info[_KEPT])
+            columns = tuple(undefer(getattr(mapper.class_, name)) for name in deferred)
+            lazily, joined = tuple(_kept(mapper, shown, lazyload)), tuple(_kept(mapper, shown, _joined))
+            made[kind] = (*lazily, *columns), (*joined, *columns), dict(_limited(lazily))
+        state.info[_KEPT], elsewhere, callables = made[kind]
+        state.load_options = _without_loads(state.load_options, *elsewhere)
         state.load_path = PathRegistry.per_mapper(mapper)
         state.callables = {**state.callables, **callables}
 
 
-def _kept(mapper: Mapper[Any], shown: Mapping[str, Under]) -> Iterator[Any]:
-    """Give the options by which what is shown loads itself within what it is shown under, and nothing else at once."""
+def _kept(mapper: Mapper[Any], shown: Mapping[str, Under], load: Callable[[Any], Any]) -> Iterator[Any]:
+    """Give the options by which what is shown is loaded within what it is shown under, and nothing else at once."""
     for each in mapper.relationships:
         attribute = getattr(mapper.class_, each.key)
         if each.key in shown:
-            yield lazyload(seen_by(attribute, shown[each.key].said))
+            yield load(seen_by(attribute, shown[each.key].said))
         elif each.lazy in EAGER:  # which came with none of what was shown
             yield lazyload(attribute)
+
+
+def _joined(attribute: Any) -> Any:
+    return joinedload(attribute, innerjoin=False).lazyload("*")
 
 
 def _limited(kept: Iterable[Any]) -> Iterator[tuple[str, Any]]:
