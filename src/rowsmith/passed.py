@@ -14,7 +14,7 @@ from sqlalchemy import CompoundSelect, FromClause, Join, Select, SelectBase, Tab
 from sqlalchemy.orm import RelationshipProperty
 from sqlalchemy.sql import visitors
 
-from rowsmith.several import Several, outside_subqueries, several_in
+from rowsmith.several import Several, several_in
 from rowsmith.ties import STEP
 
 _NOTHING: Final = frozenset[Any]()
@@ -121,18 +121,13 @@ def _reads(element: Any, around: frozenset[Any], *, is_narrowed: bool = False) -
     beside: Iterable[Any] = element.get_children()
     if isinstance(element, SelectBase):
         beside, sources, is_picked = list(beside), _read_from(element, around), _picks(element)
-        for source in () if is_narrowed and _is_step(element) else sources:
+        for source in () if is_narrowed and STEP in getattr(element, "_execution_options", ()) else sources:
             for read in _reads(source, _NOTHING, is_narrowed=is_narrowed):
                 yield Read(read.table, is_picked or read.is_picked)
         beside = [part for part in beside if not isinstance(part, (FromClause, SelectBase))]
         around = around.union(*map(froms, sources))
     for part in beside:
         yield from _reads(part, around, is_narrowed=is_narrowed)
-
-
-def _is_step(select: Any) -> bool:
-    conditions: Iterable[Any] = getattr(select, "_where_criteria", ())
-    return any(STEP in part._annotations for each in conditions for part in outside_subqueries(each))
 
 
 def _read_from(select: Any, around: frozenset[Any]) -> list[Any]:
