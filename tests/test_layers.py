@@ -29,6 +29,7 @@ ORDER = [
     "conditions",
     "fallible",
     "ties",
+    "mapped",
     "passed",
     "relations",
     "extent",

@@ -14,6 +14,7 @@ from sqlalchemy import CompoundSelect, FromClause, Join, Select, SelectBase, Tab
 from sqlalchemy.orm import RelationshipProperty
 from sqlalchemy.sql import visitors
 
+from rowsmith.mapped import mapped_to
 from rowsmith.several import Several, several_in
 from rowsmith.ties import STEP
 
@@ -33,7 +34,7 @@ class Read(NamedTuple):
 
 def rows_between(relationship: RelationshipProperty[Any]) -> list[type[Any]]:
     """Give the classes that the tables between are mapped to, but for those below others of them."""
-    return _mapped(relationship, _tables_between(relationship))
+    return mapped_to(_tables_between(relationship))
 
 
 def rows_inside(relationship: RelationshipProperty[Any]) -> list[type[Any]]:
@@ -41,12 +42,12 @@ def rows_inside(relationship: RelationshipProperty[Any]) -> list[type[Any]]:
 
     A subquery that only leaves out some rows of the class itself decides by none.
     """
-    return _mapped(relationship, _tables_inside(relationship))
+    return mapped_to(_tables_inside(relationship))
 
 
 def rows_sorting(relationship: RelationshipProperty[Any]) -> list[type[Any]]:
     """Give the classes of the rows by which subqueries sort what is led to, but for steps of ``related(...)``."""
-    return _mapped(relationship, _tables_sorting(relationship))
+    return mapped_to(_tables_sorting(relationship))
 
 
 def is_limitable(secondary: Any, table: Any) -> bool:
@@ -154,13 +155,3 @@ def _picks(select: Any) -> bool:
         return True
     columns: Iterable[Any] = select.exported_columns
     return any(end is not None for end in ends) or any(several_in(each, _OF_MANY) for each in columns)
-
-
-def _mapped(relationship: RelationshipProperty[Any], tables: frozenset[Any]) -> list[type[Any]]:
-    """Give the classes that tables are mapped to, but for those below others of them."""
-    if not tables:
-        return []
-    known = relationship.parent.registry.mappers | relationship.mapper.registry.mappers
-    mappers = {mapper for mapper in known if mapper.local_table in tables}
-    rows = [mapper.class_ for mapper in mappers if mapper.inherits not in mappers]
-    return sorted(rows, key=lambda row: row.__qualname__)

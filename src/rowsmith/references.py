@@ -32,6 +32,7 @@ from sqlalchemy.sql.elements import BooleanClauseList
 from sqlalchemy.sql.util import ClauseAdapter
 
 from rowsmith.conditions import Condition, bare, conjunction, limited, negation, resolve, whole
+from rowsmith.mapped import mapped_to
 from rowsmith.mapping import RowInfo, row_info
 from rowsmith.mapping.constraints import referred_by
 from rowsmith.relations import leads_to, said_of
@@ -163,13 +164,6 @@ def _of(info: RowInfo[object], column: Any) -> ColumnElement[Any]:
     return unmapped
 
 
-def classes_of(key: ForeignKeyConstraint, info: RowInfo[object]) -> list[type[Any]]:
-    """Give the classes that the table which a foreign key leads to is mapped to, but for those below others of them.
-
-    Args:
-        key: the foreign key.
-        info: the row that has it.
-    """
-    table = referred_by(key)
-    mappers = [mapper for mapper in info.mapper.registry.mappers if mapper.local_table is table]
-    return [mapper.class_ for mapper in mappers if mapper.inherits not in mappers]
+def classes_of(key: ForeignKeyConstraint) -> list[type[Any]]:
+    """Give the classes that the table which a foreign key leads to is mapped to, but for those below others of them."""
+    return mapped_to([referred_by(key)])

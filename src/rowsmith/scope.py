@@ -792,7 +792,7 @@ class RelatedScope:
         found = list[Reference]()
         with self._asking():
             for key in () if self.is_free else info.foreign_keys_of(names):
-                for row in self.speaks_of(classes_of(key, info)):
+                for row in self.speaks_of(classes_of(key)):
                     said = [condition for conditions in self._given(row_info(row)) for condition in conditions]
                     if (said or self.is_put_together) and not _is_implied(said, key, row_info(row), info, stamps):
                         found.append(Reference(key, row, said))

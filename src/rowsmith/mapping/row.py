@@ -19,6 +19,7 @@ from sqlalchemy.types import TypeEngine
 from typing_extensions import TypeVar
 
 from rowsmith.errors import ErrorFacts, InvalidValue, MappingError, kind_of
+from rowsmith.mapped import mappers_by_table
 from rowsmith.mapping.constraints import referred_by, unique_keys_of
 from rowsmith.mapping.parts import Part, lineage, parts_of
 from rowsmith.mapping.types import (
@@ -188,8 +189,8 @@ class RowInfo(Generic[TRow_co]):
     @cached_property
     def referring_itself(self) -> frozenset[str]:
         """The attributes of those that lead to rows which are kept, if only in part, in the same tables."""
-        mappers = self.mapper.registry.mappers
-        shared = {mapper.local_table for mapper in mappers if self.shares_tables(mapper)}
+        known = mappers_by_table().items()
+        shared = {table for table, mappers in known if any(map(self.shares_tables, mappers))}
         return self._attributes_of(key for key in self.foreign_keys if referred_by(key) in shared)
 
     def foreign_keys_of(self, names: Collection[str]) -> list[ForeignKeyConstraint]:

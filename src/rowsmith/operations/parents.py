@@ -75,7 +75,7 @@ class Parents:
     @cached_property
     def _row(self) -> type[Any] | None:
         """The class of the parents, of several the one of which the scope speaks."""
-        rows = classes_of(self.foreign_key, self.info)
+        rows = classes_of(self.foreign_key)
         return next(iter([*self._related.speaks_of(rows), *rows]), None)
 
     async def lock(self, parents: Sequence[Key]) -> Mapping[Key, Key]:

@@ -10,6 +10,7 @@ from sqlalchemy import Column, ColumnElement, Table
 from sqlalchemy.orm import Mapper
 
 from rowsmith.execution.parameters import COLUMN, Subject
+from rowsmith.mapped import mappers_by_table
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def label(column: ColumnElement[Any], mapper: Mapper[Any] | None) -> str:
     real = _real(column)
     if real is None:
         return str(getattr(column, "name", "a column"))
-    others = () if mapper is None else (each for each in mapper.registry.mappers if each.local_table is real.table)
+    others = () if mapper is None else mappers_by_table().get(real.table, ())
     for each in (*filter(None, [mapper]), *sorted(others, key=str)):
         if any(item is real for item in each.columns):
             return f"{each.class_.__name__}.{each.get_property_by_column(real).key}"
