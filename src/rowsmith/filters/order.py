@@ -27,7 +27,7 @@ class OrderBy(BaseModel, Generic[TRow]):
             expressions = {"size": func.length(GroupRow.description)}
 
     In JSON ``{"field": "name", "direction": "desc"}``. The names in the ``Literal`` are all there is to
-    sort by, so they stand in the JSON schema, and no other name reaches SQL. A name is an attribute of the
+    sort by, so they stand in the JSON schema, and no other name reaches SQL. A name is that of a column of the
     row unless ``expressions`` says what it means. Nulls go last when ascending and first when descending,
     on every backend, unless ``nulls`` says otherwise.
 

@@ -83,7 +83,7 @@ from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_co
 from rowsmith.operations.arrays.same import are_exact, as_read, as_told, comparisons, found_by
 from rowsmith.operations.blocks.gate import is_quiet, standing_of
 from rowsmith.operations.entity import Entity, HasEntity, Rules, make_entity
-from rowsmith.operations.given_rows import GivenRows
+from rowsmith.operations.given_rows import GivenRows, watches
 from rowsmith.operations.next_value import NextValue
 from rowsmith.operations.results import PartialResult
 from rowsmith.operations.savepoints import savepoint
@@ -318,15 +318,20 @@ class Call(Generic[TRow_co, TData_co]):
     def given(self, statement: Executable) -> GivenRows | None:
         """Give what the session's objects hold before a SELECT of rows reads some into it; None where it does not."""
         layout: Layout | None = statement.get_execution_options().get(ROWS)
-        if layout is None or layout.keeps_rows:
+        if layout.keeps_rows if layout is not None else not watches(self.db_sess.sync_session):
             return None
-        related = self.limits.related
-        scope = None if related is None or related.scope is None else itself(related.scope)
-        return GivenRows(self.db_sess.sync_session, layout.loaded, layout.said, scope)
+        related = self.limits.related or RelatedScope(None, self.info)
+        scope = None if related.scope is None else itself(related.scope)
+        loaded, said = (layout.loaded, layout.said) if layout is not None else ((), dict[type[Any], Any]())
+        return GivenRows(self.db_sess.sync_session, loaded, said, scope, related.seen)
 
     async def execute_writing(self, statement: Executable, origin: Origin) -> Result[Any]:
         """Send an UPDATE or DELETE; see :func:`rowsmith.execution.execute_writing`."""
-        return await execute_writing(self.db_sess, statement, origin)
+        given = self.given(statement) if self.entity.shape.is_row else None
+        result = await execute_writing(self.db_sess, statement, origin)
+        if given is not None:
+            given.settle()
+        return result
 
     async def sole(self, result: Result[Any], *, undo: bool = False) -> Any:
         """Give the record of the one row that a key names, or None; ``undo`` as for :meth:`refuse_twins`.
