@@ -6,8 +6,9 @@ table by way of others are not looked for.
 It is asked once for each connection and table, as statements are prepared, and kept with the connection: a trigger that
 is made while an application runs is heeded on the connections that come after it. On SQLite it is asked each time, and
 so it is where names may lead elsewhere (:mod:`rowsmith.execution.elsewhere`).
-Triggers of the tables beneath a view count as its own, unless triggers of its own write them (INSTEAD OF): RETURNING
-gives there what these returned. Triggers that are deferred run at COMMIT, after which nothing can be read.
+Triggers of the tables beneath a view count as its own. Where triggers of its own write them (INSTEAD OF), RETURNING
+gives what these returned, whatever they have written. Triggers that are deferred run at COMMIT, after which nothing can
+be read.
 """
 
 from __future__ import annotations
@@ -24,13 +25,11 @@ WITH RECURSIVE parts (part) AS (
         SELECT inhrelid FROM pg_inherits WHERE inhparent = part UNION ALL
         SELECT c.oid FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
         JOIN pg_class c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid
-        WHERE r.ev_class = part AND r.ev_type = '1' AND c.relkind IN ('r', 'p', 'v', 'f') AND NOT EXISTS (
-            SELECT FROM pg_trigger WHERE tgrelid = part AND tgtype & 64 <> 0
-        )
+        WHERE r.ev_class = part AND r.ev_type = '1' AND c.relkind IN ('r', 'p', 'v', 'f')
     ) under (below)
 )
 SELECT coalesce(bool_or(fires_after), false), coalesce(bool_or(fires_after OR fires_between), false) FROM (
-    SELECT tgtype & 66 = 0, tgtype & 3 = 3 FROM pg_trigger JOIN parts ON tgrelid = part
+    SELECT tgtype & 2 = 0, tgtype & 3 = 3 FROM pg_trigger JOIN parts ON tgrelid = part
     WHERE NOT tgisinternal AND NOT tginitdeferred AND tgenabled <> 'D' AND tgtype & 20 <> 0
     UNION ALL SELECT true, true FROM pg_constraint WHERE contype = 'f' AND confupdtype IN ('c', 'n', 'd')
     AND conrelid IN (SELECT part FROM parts) AND confrelid IN (SELECT part FROM parts)

@@ -422,13 +422,18 @@ class Call(Generic[TRow_co, TData_co]):
         Raises:
             ScopeMismatch: one is outside; the caller must undo the write.
             ReferenceNotFound: what one refers to is; or the error declared for its foreign key.
+            RefusedByTrigger: one is not there at all, as a trigger took it away or never wrote it.
         """
         place = await self._first_outside(keys, self.limits.held) if self.limits.held else None
         if place is None:
             return
+        left = ScopeMismatch() if refusal is None else refusal(place)
+        if self.limits.is_unsettled and await self._first_outside([keys[place]], ()) is not None:
+            index = left.index if isinstance(left, ScopeMismatch) else None
+            raise self.located(RefusedByTrigger() if index is None else RefusedByTrigger.at(index))
         if (reference := await self._first_dangling(keys)) is not None:
             raise self.dangling(reference)
-        raise self.located(ScopeMismatch() if refusal is None else refusal(place))
+        raise self.located(left)
 
     async def _first_dangling(self, keys: Sequence[Key]) -> Reference | None:
         """Give the first foreign key that leads some rows outside; None where one is outside by itself."""

@@ -7,6 +7,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Generic, cast
 
+from sqlalchemy import true
+
 from rowsmith.errors import ErrorFacts, InvalidValue, RefusedByTrigger, ScopeMismatch
 from rowsmith.execution.driver import give_up
 from rowsmith.mapping import Spec
@@ -97,10 +99,12 @@ class Creation(Generic[TRow, TData]):
 
     async def load(self, chunks: Chunks[Spec[TRow]]) -> None:
         """Insert all, and the rows below them; no data is given."""
-        limits = self.call.limits
-        flows = self.call.entity.next_value is None and not limits.held
-        seen = list[Key]() if limits.is_unsettled and limits.held else None
-        creation = replace(self, seen=seen)
+        call = self.call
+        if call.limits.is_unsettled and not call.limits.held and await self._may_be_unwritten():
+            call = replace(call, limits=replace(call.limits, others=(true(),)))  # they are to be there
+        flows = call.entity.next_value is None and not call.limits.held
+        seen = list[Key]() if call.limits.is_unsettled and call.limits.held else None
+        creation = replace(self, call=call, seen=seen)
         while True:
             if flows:
                 await self._load_flat(chunks)
@@ -112,7 +116,11 @@ class Creation(Generic[TRow, TData]):
             check_trees(self.call.info, specs, first)
             await creation.create(specs, first=first)
         if seen:  # what later chunks did to the rows of earlier ones
-            await self.call.confirm(seen)
+            await call.confirm(seen)
+
+    async def _may_be_unwritten(self) -> bool:
+        """Say whether a trigger may stand in for an INSERT: that of a view does, which SQLite tells from none."""
+        return self.call.dialect.name != "postgresql" or not (await self.call.standing()).has_places
 
     async def _load_flat(self, chunks: Chunks[Spec[TRow]]) -> None:
         """Insert rows until one comes that has others below it."""
