@@ -370,8 +370,9 @@ class Limits:
 
     ``stamps`` are the equality conditions as attribute name and value; ``others`` are the conditions
     that cannot be stamped, so a written row must be held against them afterwards. ``is_unsettled`` says that triggers
-    may change whatever was written, so that it has to be held against all of them. ``references`` are the foreign keys
-    that are written and have to lead to rows inside, too; ``related`` is what the scope of the call says of other rows.
+    may change whatever was written, so that it has to be held against all of them, and against what the call wrote
+    it for: ``becoming``. ``references`` are the foreign keys that are written and have to lead to rows inside,
+    too; ``related`` is what the scope of the call says of other rows.
     """
 
     conditions: tuple[ColumnElement[bool], ...] = ()
@@ -379,6 +380,7 @@ class Limits:
     others: tuple[ColumnElement[bool], ...] = ()
     checks: tuple[ExistenceCheck, ...] = ()
     is_unsettled: bool = False
+    becoming: tuple[ColumnElement[bool], ...] = ()
     references: tuple[Reference, ...] = ()
     related: RelatedScope | None = None
 
@@ -408,7 +410,7 @@ class Limits:
     @property
     def held(self) -> tuple[ColumnElement[bool], ...]:
         """All that a written row must be held against afterwards."""
-        return (*self.others, *(reference.is_inside for reference in self.references))
+        return (*self.others, *self.becoming, *(reference.is_inside for reference in self.references))
 
     @property
     def parts(self) -> Iterator[tuple[Reference | None, tuple[ColumnElement[bool], ...]]]:
@@ -418,9 +420,9 @@ class Limits:
         for reference in self.references:
             yield reference, (reference.is_inside,)
 
-    def unsettled(self) -> Limits:
-        """Give the same for rows that triggers may change once they are written."""
-        return replace(self, others=self.conditions, is_unsettled=True)
+    def unsettled(self, *becoming: ColumnElement[bool]) -> Limits:
+        """Give the same for rows that triggers may change once they are written; ``becoming`` is to hold of them."""
+        return replace(self, others=self.conditions, is_unsettled=True, becoming=becoming)
 
     def stamp(self, values: dict[str, Any], info: RowInfo[object]) -> dict[str, Any]:
         """Give the values of a new row with the scope's own added; what they ask of related rows is narrowed.
@@ -541,7 +543,7 @@ class Limits:
     def must_verify(self, written: Iterable[str], info: RowInfo[object]) -> bool:
         """Say whether writing these attributes could take a row out of the scope unseen."""
         if not self.others or self.is_unsettled or self.references:
-            return bool(self.others or self.references)
+            return bool(self.others or self.becoming or self.references)
         names = {info.columns[name].name for name in written} | info.written_unasked
         return any(_reads(condition, names) for condition in self.others)
 

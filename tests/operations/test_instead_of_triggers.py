@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -195,8 +195,10 @@ async def called(name: str, db: Database, way: str, scope: OwnedBy | None, size:
 
 
 def data_in(result: Any) -> list[Any]:
-    given = result if isinstance(result, list) else getattr(result, "succeeded", [result])
-    return [] if isinstance(result, int) else [getattr(each, "data", each) for each in cast("Any", given)]
+    if type(result) is int:
+        return []
+    given = result if hasattr(result, "append") else getattr(result, "succeeded", [result])
+    return [getattr(each, "data", each) for each in given]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -63,8 +63,8 @@ class ExclusionViolation(ConstraintViolation):
 class RefusedByTrigger(ConstraintViolation):
     """A trigger of the database skipped the row (``RETURN NULL``; ``RAISE(IGNORE)`` on SQLite).
 
-    Or it took away what was written, or gave it another key. A rule may do so, too, and a policy of row security that
-    lets a row be seen or locked and not removed.
+    Or it took away what was written, kept the mark of soft deletion as it was, or gave the row another key. A rule may
+    do so, too, and a policy of row security that lets a row be seen or locked and not removed.
 
     ``index`` is the row's place in the input of a batch, None where there is no batch or it cannot be told.
     """

@@ -153,6 +153,14 @@ class Call(Generic[TRow_co, TData_co]):
         call = await self.under(scope)
         return call.unsettled() if await call.is_meddled_with(several=several) else call
 
+    async def marking(self, scope: SearchScope | None, becoming: ColumnElement[bool]) -> Call[TRow_co, TData_co]:
+        """Admit a scope for a write by which a condition comes to hold of rows, unless a trigger keeps them from it.
+
+        One that runs before a row is written may do so, too.
+        """
+        call = await self.under(scope)
+        return call.unsettled(becoming) if await call.is_meddled_with(several=True) else call
+
     async def creating(self, scope: SearchScope | None, *, several: bool = False) -> Call[TRow_co, TData_co]:
         """Admit a scope for a write that makes rows, and so writes all their foreign keys."""
         return (await self.writing(scope, several=several)).setting({}, self.info.columns)
@@ -192,9 +200,12 @@ class Call(Generic[TRow_co, TData_co]):
                 return True
         return False
 
-    def unsettled(self) -> Call[TRow_co, TData_co]:
-        """Give the call for rows that triggers may change: they are read, and held against the scope, at the end."""
-        return replace(self, entity=self.entity.read_again, limits=self.limits.unsettled())
+    def unsettled(self, *becoming: ColumnElement[bool]) -> Call[TRow_co, TData_co]:
+        """Give the call for rows that triggers may change: they are read, and held against the scope, at the end.
+
+        So they are against what is to hold of them then.
+        """
+        return replace(self, entity=self.entity.read_again, limits=self.limits.unsettled(*becoming))
 
     def in_parts(self) -> Call[TRow_co, TData_co]:
         """Give the call for work done in parts, some of which may be undone while it goes on."""
@@ -422,18 +433,28 @@ class Call(Generic[TRow_co, TData_co]):
         Raises:
             ScopeMismatch: one is outside; the caller must undo the write.
             ReferenceNotFound: what one refers to is; or the error declared for its foreign key.
-            RefusedByTrigger: one is not there at all, as a trigger took it away or never wrote it.
+            RefusedByTrigger: one is not there at all, as a trigger took it away or never wrote it; or it is inside, and
+                not what it was to become.
         """
         place = await self._first_outside(keys, self.limits.held) if self.limits.held else None
         if place is None:
             return
         left = ScopeMismatch() if refusal is None else refusal(place)
-        if self.limits.is_unsettled and await self._first_outside([keys[place]], ()) is not None:
+        if self.limits.is_unsettled and await self._is_kept(keys[place]):
             index = left.index if isinstance(left, ScopeMismatch) else None
             raise self.located(RefusedByTrigger() if index is None else RefusedByTrigger.at(index))
         if (reference := await self._first_dangling(keys)) is not None:
             raise self.dangling(reference)
         raise self.located(left)
+
+    async def _is_kept(self, key: Key) -> bool:
+        """Say whether a row is not there, or inside by itself: then it is no scope that it is refused by."""
+        if await self._first_outside([key], ()) is not None:
+            return True
+        others, becoming = self.limits.others, self.limits.becoming
+        if not becoming or await self._first_outside([key], becoming) is None:
+            return False
+        return await self._first_outside([key], others) is None
 
     async def _first_dangling(self, keys: Sequence[Key]) -> Reference | None:
         """Give the first foreign key that leads some rows outside; None where one is outside by itself."""

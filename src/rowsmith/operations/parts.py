@@ -97,9 +97,11 @@ async def confirm_all(call: Call[object, object], keys: Sequence[Key]) -> None:
 
     Raises:
         ScopeMismatch: one is outside; the caller must undo the write.
+        RefusedByTrigger: a trigger has undone what one was to become.
     """
-    if (call.limits.conditions or call.limits.references) and keys:
-        await replace(call, limits=replace(call.limits, others=call.limits.conditions)).confirm(keys)
+    limits = call.limits
+    if (limits.conditions or limits.becoming or limits.references) and keys:
+        await replace(call, limits=replace(limits, others=limits.conditions)).confirm(keys)
 
 
 def of_part(info: RowInfo[object], part: Part, values: Mapping[str, object]) -> dict[Column[Any], Any]:

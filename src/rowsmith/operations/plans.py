@@ -473,6 +473,8 @@ def compile_write(
     expected: Sequence[BindParameter[Any] | None],
     makers: Sequence[Callable[[], Any]] = (),
     key: int | None = None,
+    *,
+    marks: bool = False,
 ) -> Plan | None:
     """Compile an INSERT, UPDATE or DELETE as :func:`compile_plan` does, with the id of its transaction at the end.
 
@@ -483,6 +485,7 @@ def compile_write(
         expected: what the last columns that it gives have to be: the value of a parameter, or true.
         makers: see :attr:`Plan.makers`.
         key: of a statement for each of some keys, which are the first parameter: where the key stands in its answer.
+        marks: it is for a mark alone, which a trigger that runs before the row is written may keep as it was.
     """
     plan = make_plan(statement, None, places, dialect) if has_plain_rows(info) else None
     if plan is not None:
@@ -496,7 +499,7 @@ def compile_write(
         plan.makers = makers
         if not getattr(statement, "is_delete", False):
             plan.written = info.table
-            plan.presumes = Quietness(info.table, info.table.schema, several=key is not None)
+            plan.presumes = Quietness(info.table, info.table.schema, several=marks or key is not None)
     return plan
 
 

@@ -498,7 +498,7 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         places = [*first, *said, *marks.values(), *made.values()]
         makers = [partial(update_of, info, name) for name in updates]
         expected = [*([None] if binds and written else []), *([None] if held else [])]
-        return compile_write(statement, info, places, dialect, expected, makers)
+        return compile_write(statement, info, places, dialect, expected, makers, marks=bool(self._constants))
 
 
 def _marked(held: Sequence[Reference], said: Binds, first: int) -> list[ColumnElement[bool]]:

@@ -55,8 +55,8 @@ class SoftDeleter(Operation[TRow, TData]):
         Raises:
             EntityNotFound: absent, already deleted or outside the scope, all alike.
         """
-        call = await call.writing(scope)
         soft_delete = declared_soft_delete(self.entity)
+        call = await call.marking(scope, soft_delete.is_deleted())
         return await live_target(call.entity, pk, call.limits).write(call, soft_delete.marking())
 
     @verb("restore", touches="id", removes=False, native=_restore)
@@ -67,8 +67,8 @@ class SoftDeleter(Operation[TRow, TData]):
             EntityNotFound: absent, not deleted or outside the scope, all alike.
             EntityAlreadyExists: its place was taken meanwhile (a unique index over live rows).
         """
-        call = await call.writing(scope)
         soft_delete = declared_soft_delete(self.entity)
+        call = await call.marking(scope, soft_delete.is_live())
         conditions = [*call.limits.conditions, soft_delete.is_deleted()]
         return await Target(call.entity, call.info.key(pk), conditions).write(call, soft_delete.unmarking())
 
@@ -112,8 +112,8 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         Raises:
             InvalidValue: an id is no key, or stands twice.
         """
-        call = await call.writing(scope, several=True)
         soft_delete = declared_soft_delete(self.entity)
+        call = await call.marking(scope, soft_delete.is_deleted())
         writer = BatchWriter(call, ids)
         targets = await writer.targets([*call.limits.conditions, soft_delete.is_live()])
         return await writer.update(targets, Changes(soft_delete.marking()))
@@ -131,8 +131,8 @@ class BatchSoftDeleter(Operation[TRow, TData]):
             EntityAlreadyExists: the place of one was taken meanwhile (a unique index over live rows).
             InvalidValue: an id is no key, or stands twice.
         """
-        call = await call.writing(scope, several=True)
         soft_delete = declared_soft_delete(self.entity)
+        call = await call.marking(scope, soft_delete.is_live())
         writer = BatchWriter(call, ids)
         targets = await writer.targets([*call.limits.conditions, soft_delete.is_deleted()])
         return await writer.update(targets, Changes(soft_delete.unmarking()))
@@ -162,7 +162,7 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         """
         meant = narrowing(self.entity.info, filters, all_rows=all_rows)
         soft_delete = declared_soft_delete(self.entity)
-        call = await call.writing(scope, several=True)
+        call = await call.marking(scope, soft_delete.is_deleted())
         return await write_where(call, meant(call.limits, soft_delete.is_live()), soft_delete.marking())
 
     @verb("restore_where")
@@ -188,7 +188,7 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         """
         meant = narrowing(self.entity.info, filters, all_rows=all_rows)
         soft_delete = declared_soft_delete(self.entity)
-        call = await call.writing(scope, several=True)
+        call = await call.marking(scope, soft_delete.is_live())
         return await write_where(call, meant(call.limits, soft_delete.is_deleted()), soft_delete.unmarking())
 
 
