@@ -143,10 +143,7 @@ async def held_to_its_word(world: World, name: str, way: Way, point: int) -> Wat
     if done.failure is not None:
         outcome = commit_outcome(done.failure)
         assert isinstance(done.failure, TimeoutError if way is by_a_timeout else asyncio.CancelledError), what
-        if name != "purge_where":  # of several transactions it is about the last, which only looks for more
-            assert outcome is (CommitOutcome.COMMITTED if after != before else CommitOutcome.NOT_COMMITTED), what
-        elif way is not by_the_loop:  # which cancels COMMIT itself; who wrote nothing has no id to be asked for
-            assert outcome is not CommitOutcome.UNKNOWN, what
+        assert outcome is (CommitOutcome.COMMITTED if after != before else CommitOutcome.NOT_COMMITTED), what
     return done
 
 
@@ -160,6 +157,30 @@ async def test_a_verb_cancelled_anywhere(name: str, any_tables: WithTables) -> N
         everywhere, chance = [(way, point) for point in range(whole.passed) for way in WAYS], random.Random(name)
         for way, point in everywhere if POINTS == 0 else chance.sample(everywhere, min(POINTS, len(everywhere))):
             await held_to_its_word(world, name, way, point)
+
+
+@pytest.mark.parametrize("after, rows", [(0, 3), (9, 0)])
+@pytest.mark.parametrize("way", [by_its_task, by_a_timeout, by_the_loop])
+async def test_a_purge_cancelled_anywhere(any_tables: WithTables, way: Way, after: int, rows: int) -> None:
+    """Its outcome is that of all its chunks, and the cancellation says how many rows are gone with them."""
+    async with world_in(any_tables, "things") as world:
+        things, before, seen, point = world.things, await world.stored(), set[int](), 0
+        while True:
+            call = things.purge_where([ThingRow.id > after], scope=OwnedBy("a"), chunk_size=1, pause=0)
+            done = await cancelled_at(point, way, call)
+            gone = len(before) - len(await world.stored())
+            if done.passed <= point:
+                break
+            if (failure := done.failure) is not None:
+                outcome = CommitOutcome.COMMITTED if gone else CommitOutcome.NOT_COMMITTED
+                cancellation: Any = failure.__cause__ if way is by_a_timeout else failure
+                report = cancellation.report
+                assert (commit_outcome(failure), report.rows, report.chunks) == (outcome, gone, gone), point
+                assert not report.complete
+                seen.add(gone)
+            await world.reset(before)
+            point += 1
+        assert (seen, gone) == ({*range(rows + 1)}, rows)
 
 
 async def test_verbs_cancelled_at_random(any_tables: WithTables) -> None:

@@ -66,6 +66,7 @@ class Within:
         except TimeoutError as exc:
             failure = DeadlineExceeded(f"the operation was not over in {self._seconds:g} seconds")
             tell(failure, commit_outcome(exc))
+            failure.report = getattr(error, "report", None)
         else:
             return
         raise failure

@@ -25,9 +25,9 @@ def tell(failure: BaseException, outcome: CommitOutcome) -> None:
     failure.__dict__.setdefault(_OUTCOME, outcome)
 
 
-def tell_committed(failure: BaseException) -> None:
-    """Have what ended the work after a commit say that it was committed, whatever that work did in transactions."""
-    failure.__dict__[_OUTCOME] = CommitOutcome.COMMITTED
+def tell_of_all(failure: BaseException, outcome: CommitOutcome) -> None:
+    """Have an exception carry the outcome of all that it ended, whatever it carries of a part or of what came later."""
+    failure.__dict__[_OUTCOME] = outcome
 
 
 def commit_outcome(exc: BaseException) -> CommitOutcome:
@@ -49,7 +49,9 @@ def commit_outcome(exc: BaseException) -> CommitOutcome:
 
     Returns:
         ``COMMITTED`` or ``NOT_COMMITTED`` where it is known. ``UNKNOWN`` where it is not, or where nothing of
-        rowsmith's is behind the exception. Of several transactions it is about the last one.
+        rowsmith's is behind the exception. Of several transactions it is about the last one; but of ``purge_where`` in
+        chunks it is about all of them: ``COMMITTED`` where rows were removed, ``NOT_COMMITTED`` where none was, and
+        ``UNKNOWN`` where nobody knows it of the last ones.
 
     Raises:
         MappingError: it is no exception, as the None of ``task.exception()`` of a task that did not fail.

@@ -52,7 +52,7 @@ from rowsmith.execution.sqlite import interrupted
 from rowsmith.execution.translate import driver_error
 from rowsmith.homes import LEFT, BorrowedHome, Home, OpenSession, OwnHome, Taken, to_the_end
 from rowsmith.operations.savepoints import savepoint
-from rowsmith.outcome import CommitOutcome, commit_outcome, tell, tell_committed
+from rowsmith.outcome import CommitOutcome, commit_outcome, tell, tell_of_all
 from rowsmith.touched import hold_noted
 from rowsmith.unit_of_work import UnitOfWork, run_after_commit
 
@@ -138,7 +138,7 @@ class SessionBlock(AbstractAsyncContextManager[T_co], Generic[T_co]):
                 await self._after()
             except BaseException as exc:  # noqa: BLE001 - whatever it is, it comes after what ended the block
                 if ended is None:
-                    tell_committed(exc)
+                    tell_of_all(exc, CommitOutcome.COMMITTED)
                     return exc
                 ended.add_note(str(exc))
         return ended

@@ -16,8 +16,9 @@ class RepositoryError(Exception):
 
     ``facts`` says where it happened; ``error_code`` (see :class:`ErrorCode`) is ``{domain}_{operation}_{detail}``, for
     example ``group_create_already-exists``, stable enough to be a metric's label. ``report`` says what an
-    operation of several transactions had committed before it failed (a ``PurgeReport``); None elsewhere. ``level`` is
-    what failures of the kind are logged at, and a domain's own class may say otherwise.
+    operation of several transactions had committed before it failed (a ``PurgeReport``; a cancellation that ended one
+    has it, too); None elsewhere. ``level`` is what failures of the kind are logged at, and a domain's own class may say
+    otherwise.
     """
 
     detail: ClassVar[str] = "error"

@@ -87,6 +87,7 @@ from rowsmith.operations.given_rows import GivenRows, watches
 from rowsmith.operations.next_value import NextValue
 from rowsmith.operations.results import PartialResult
 from rowsmith.operations.savepoints import savepoint
+from rowsmith.outcome import commit_outcome, tell
 from rowsmith.references import Reference
 from rowsmith.scope import (
     NO_LIMITS,
@@ -804,6 +805,7 @@ def chunked_verb(operation: str) -> Callable[[_Chunked[TOperation, P, R]], _Chun
                 failure = self.entity.own(exc)
                 if failure is exc:
                     raise
+                tell(failure, commit_outcome(exc))
             raise failure
 
         return cast("_Chunked[TOperation, P, R]", _signed(run, operation, method))

@@ -12,8 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import (
+    CommitOutcome,
+    CommitOutcomeUnknown,
     Database,
     DatabaseUnavailable,
+    DeadlineExceeded,
     InvalidFilter,
     InvalidValue,
     LockNotAvailable,
@@ -22,11 +25,13 @@ from rowsmith import (
     Repository,
     StillReferenced,
     TransactionError,
+    commit_outcome,
 )
 from rowsmith.operations.deletes import where as purge_where
 from rowsmith.operations.deletes.statement import Doomed, Walk
 from rowsmith.operations.deletes.where import Pace, WherePurger
-from rowsmith.testing import WithTables
+from rowsmith.resilience import Resilience, TimeoutPolicy
+from rowsmith.testing import WithFaults, WithTables
 from support import count_statements, is_waited_for, until
 from tenants import (
     CounterRepository,
@@ -272,7 +277,7 @@ async def test_two_purges_share_the_work(many: CounterRepository) -> None:
 
 
 async def test_a_killed_connection_ends_it_and_the_next_call_goes_on(many: CounterRepository) -> None:
-    """The error carries the report of the chunks before."""
+    """The error carries the report of the chunks before, which are committed."""
     reached = asyncio.Event()
     purge = asyncio.create_task(
         many.purge_where([CounterRow.place < 20], chunk_size=10, pause=0.3, progress=lambda _: reached.set())
@@ -286,7 +291,43 @@ async def test_a_killed_connection_ends_it_and_the_next_call_goes_on(many: Count
         with pytest.raises(DatabaseUnavailable) as caught:
             await purge
     assert caught.value.report.rows == 10
+    assert commit_outcome(caught.value) is CommitOutcome.COMMITTED
     assert (await many.purge_where([CounterRow.place < 20])).rows == 30
+
+
+@pytest.mark.parametrize("chunk, outcome", [(2, CommitOutcome.UNKNOWN), (3, CommitOutcome.COMMITTED)])
+async def test_a_commit_that_nobody_answers(
+    with_faults: WithFaults, monkeypatch: pytest.MonkeyPatch, chunk: int, outcome: CommitOutcome
+) -> None:
+    """It leaves open what became of the rows that were to go by it: where there were none, all of them are gone."""
+    monkeypatch.setattr("rowsmith.execution.committing.RESOLVING", 0.0)
+    async with with_faults(CounterRow) as (db, proxy):
+        async with db.begin_session() as session:
+            rows = [{"tenant": "a", "place": place, "version": 1} for place in range(2)]
+            await session.execute(sa.insert(CounterRow), rows)
+
+        def lose_the_next(done: int) -> None:
+            if done == chunk - 1:
+                proxy.drop_answer("COMMIT")
+
+        with pytest.raises(DatabaseUnavailable if chunk == 3 else CommitOutcomeUnknown) as caught:
+            await CounterRepository(db).purge_where([], all_rows=True, chunk_size=1, progress=lose_the_next)
+        assert (commit_outcome(caught.value), caught.value.report.rows) == (outcome, chunk - 1)
+
+
+async def test_what_ends_a_purge_between_chunks(counters: CounterRepository) -> None:
+    """An application's own error, or a policy's deadline, says that rows are gone; the latter how many."""
+
+    def stop(_: int) -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError) as ended:
+        await counters.purge_where([CounterRow.place < 10], chunk_size=6, progress=stop)
+    assert commit_outcome(ended.value) is CommitOutcome.COMMITTED
+    timed = CounterRepository(counters.db, resilience=Resilience(policies=[TimeoutPolicy(0.5)]))
+    with pytest.raises(DeadlineExceeded) as late:
+        await timed.purge_where([CounterRow.place < 10], chunk_size=6, pause=60)
+    assert (commit_outcome(late.value), late.value.report.rows) == (CommitOutcome.COMMITTED, 6)
 
 
 async def test_a_purge_in_one_transaction(counters: CounterRepository) -> None:

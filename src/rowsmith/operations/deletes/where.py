@@ -16,18 +16,27 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Delete, Select, func, select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.conditions import limited
-from rowsmith.errors import InvalidValue, LockNotAvailable, RefusedByTrigger, RepositoryError, StillReferenced, kind_of
+from rowsmith.errors import (
+    CommitOutcomeUnknown,
+    DatabaseUnavailable,
+    InvalidValue,
+    LockNotAvailable,
+    RefusedByTrigger,
+    RepositoryError,
+    StillReferenced,
+    kind_of,
+)
 from rowsmith.execution import execute, execute_writing, flush, transact
 from rowsmith.execution.driver import give_up
 from rowsmith.mapping.constraints import takes_its_own_along
@@ -39,8 +48,10 @@ from rowsmith.operations.in_step import forget
 from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import PurgeReport
-from rowsmith.outcome import CommitOutcome, tell
+from rowsmith.outcome import CommitOutcome, commit_outcome, tell_of_all
 from rowsmith.scope import SearchScope
+
+R = TypeVar("R")
 
 BeginSession: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 """Opens a session that commits on a clean exit, such as ``Database.begin_session``."""
@@ -105,23 +116,53 @@ def _keep_between(name: str, given: Any, kind: Any, most: float, instead: str) -
 DEFAULT_PACE = Pace()
 
 
+@dataclass(frozen=True)
+class Met:
+    """What came of a chunk: how many rows went, of how many that were tried, of how many that were met; the last key.
+
+    That is None where there was no more.
+    """
+
+    gone: int = 0
+    tried: int = 0
+    rows: int = 0
+    last: Key | None = None
+
+
 @dataclass
 class Tally:
-    """What was done so far; the clock runs from its making."""
+    """What was done so far; the clock runs from its making.
+
+    ``under_way`` is a chunk of which it is not known yet that it is committed.
+    """
 
     rows: int = 0
     chunks: int = 0
+    under_way: Met = Met()
     started: float = field(default_factory=time.monotonic)
+
+    def keep(self) -> Met:
+        """Count the chunk that was under way, which is committed, and give it."""
+        met, self.under_way = self.under_way, Met()
+        self.rows += met.gone
+        self.chunks += 1 if met.tried else 0
+        return met
 
     def report(self, *, complete: bool) -> PurgeReport:
         """Give it as a report."""
         return PurgeReport(self.rows, self.chunks, time.monotonic() - self.started, complete)
 
-    def tell(self, error: Exception) -> None:
-        """Have an error say what was done and committed before it."""
-        error.add_note(f"{self.rows} rows were removed before, in {self.chunks} chunks: they stay removed")
-        if isinstance(error, RepositoryError):
-            error.report = self.report(complete=False)
+    def tell(self, ended: BaseException) -> None:
+        """Have what ended a purge say what became of all of it, and what was done and committed before."""
+        last = commit_outcome(ended) if self.under_way.gone else CommitOutcome.NOT_COMMITTED
+        if last is CommitOutcome.COMMITTED:
+            self.keep()
+        known = CommitOutcome.COMMITTED if self.rows else CommitOutcome.NOT_COMMITTED
+        tell_of_all(ended, last if last is CommitOutcome.UNKNOWN else known)
+        if self.rows:
+            ended.add_note(f"{self.rows} rows were removed before, in {self.chunks} chunks: they stay removed")
+        if isinstance(ended, (RepositoryError, asyncio.CancelledError)):
+            cast("Any", ended).report = self.report(complete=False)
 
 
 class WherePurger(Operation[TRow, TData]):
@@ -159,6 +200,7 @@ class WherePurger(Operation[TRow, TData]):
             LockNotAvailable: others kept all that is left locked for ``pace.patience`` seconds.
             RefusedByTrigger: a trigger or policy of the database keeps what is left; the others are gone.
             RepositoryError: any error carries in ``report`` what was removed before it.
+            asyncio.CancelledError: so does a cancellation.
         """
         pace.check()
         meant = narrowing(self.entity.info, filters, all_rows=all_rows)
@@ -168,14 +210,12 @@ class WherePurger(Operation[TRow, TData]):
             doomed = await Doomed.of(call, meant(call.limits))
             return doomed, await _count(db_sess, doomed, pace) if dry_run else None
 
-        doomed, counted = await transact(begin, admit)
-        if counted is not None:
-            return counted
-        run = _Purge(begin, doomed, pace, progress)
+        tally = Tally()
         try:
-            return await run.purge()
-        except Exception as exc:
-            run.tally.tell(exc)
+            doomed, counted = await _transact(begin, admit, tally)
+            return counted or await _Purge(begin, doomed, pace, progress, tally).purge()
+        except BaseException as exc:
+            tally.tell(exc)
             raise
 
     @verb(PURGE_WHERE)
@@ -218,25 +258,14 @@ class WherePurger(Operation[TRow, TData]):
         return report
 
 
-@dataclass(frozen=True)
-class Met:
-    """What came of a chunk: how many rows went, of how many that were tried, of how many that were met; the last key.
-
-    That is None where there was no more.
-    """
-
-    gone: int = 0
-    tried: int = 0
-    rows: int = 0
-    last: Key | None = None
-
-
 class _Purge:
     """One purge on its way: passes of chunks, and the waits between them."""
 
-    def __init__(self, begin: BeginSession, doomed: Doomed, pace: Pace, progress: Callable[[int], None] | None) -> None:
+    def __init__(
+        self, begin: BeginSession, doomed: Doomed, pace: Pace, progress: Callable[[int], None] | None, tally: Tally
+    ) -> None:
         self.begin, self.doomed, self.pace, self.progress = begin, doomed, pace, progress
-        self.tally, self._is_kept = Tally(), False
+        self.tally, self._is_kept = tally, False
         self._down, self._size, self._whole = bool(doomed.ties), pace.chunk_size, False
 
     async def purge(self) -> PurgeReport:
@@ -245,7 +274,7 @@ class _Purge:
         while True:
             before, self._is_kept = self.tally.rows, False
             met = await self._pass()
-            left = await transact(self.begin, partial(_is_any_left, doomed=self.doomed))
+            left = await self._transact(partial(_is_any_left, doomed=self.doomed))
             if not left or self._limit() == 0:
                 return self.tally.report(complete=not left)
             if self.tally.rows > before:
@@ -254,56 +283,52 @@ class _Purge:
                     continue
             elif self._is_kept or await self._is_hidden():
                 raise RefusedByTrigger(KEPT)
-            elif bool(self.doomed.ties) and await transact(self.begin, partial(self._is_circle, met=met)):
+            elif bool(self.doomed.ties) and await self._transact(partial(self._is_circle, met=met)):
                 continue
             elif time.monotonic() - moved > self.pace.patience:
                 raise LockNotAvailable("others hold the rows that are left: call purge_where again later to go on")
-            await self._pause(wait)
+            await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
 
-    async def _pause(self, seconds: float) -> None:
-        """Let others have the rows; whoever is cancelled meanwhile is in no transaction that could tell of itself."""
-        try:
-            await asyncio.sleep(seconds)
-        except asyncio.CancelledError as exc:
-            tell(exc, CommitOutcome.COMMITTED if self.tally.rows else CommitOutcome.NOT_COMMITTED)
-            raise
+    async def _transact(self, work: Callable[[AsyncSession], Awaitable[R]]) -> R:
+        return await _transact(self.begin, work, self.tally)
 
     async def _pass(self) -> int:
         """Walk the keys once, a transaction for each chunk; give how many rows were met."""
         after: Key | None = None
         rows = 0
         while limit := self._limit():
-            met = await self._removed(Walk(after is None, self._down, self._whole), after, limit)
+            await self._remove(Walk(after is None, self._down, self._whole), after, limit)
+            met = self.tally.keep()
             self._is_kept = self._is_kept or met.gone == 0 < met.tried
             if met.last is None:
                 break
             after, rows = met.last, rows + met.rows
-            self.tally.rows += met.gone
-            if met.tried:
-                self.tally.chunks += 1
-                if self.progress is not None:
-                    self.progress(self.tally.rows)
-            await self._pause(self.pace.pause)
+            if met.tried and self.progress is not None:
+                self.progress(self.tally.rows)
+            await asyncio.sleep(self.pace.pause)
         self._down, self._whole = bool(self.doomed.ties) and not self._down, False
         return rows
 
     def _limit(self) -> int:
         return replace(self.pace, chunk_size=self._size).next_chunk(self.tally.rows)
 
-    async def _removed(self, walk: Walk, after: Key | None, limit: int) -> Met:
-        remove = partial(_remove, doomed=self.doomed, walk=walk, after=after, limit=limit)
+    async def _remove(self, walk: Walk, after: Key | None, limit: int) -> None:
+        async def remove(db_sess: AsyncSession) -> None:
+            self.tally.under_way = Met()
+            self.tally.under_way = await _remove(db_sess, self.doomed, walk, after, limit)
+
         try:
-            return await transact(self.begin, remove)
+            return await self._transact(remove)
         except StillReferenced:
             if not self.doomed.ties:
                 raise
         # A row that is to go as well may have come since the statement began: the next one sees it.
-        return await transact(self.begin, remove)
+        return await self._transact(remove)
 
     async def _is_hidden(self) -> bool:
         try:
-            return await transact(self.begin, partial(_is_hidden, doomed=self.doomed))
+            return await self._transact(partial(_is_hidden, doomed=self.doomed))
         except LockNotAvailable:
             return False
 
@@ -320,6 +345,16 @@ class _Purge:
         if self._whole and self.pace.max_rows is not None and self.doomed.ties.go_unasked:
             raise InvalidValue(TOO_FEW)
         return True
+
+
+async def _transact(begin: BeginSession, work: Callable[[AsyncSession], Awaitable[R]], tally: Tally) -> R:
+    """Do some work in a transaction; where it removes no row, nothing is at stake in a COMMIT that nobody answers."""
+    try:
+        return await transact(begin, work)
+    except CommitOutcomeUnknown:
+        if tally.under_way.gone:
+            raise
+    raise DatabaseUnavailable
 
 
 async def _is_any_left(db_sess: AsyncSession, doomed: Doomed) -> bool:
