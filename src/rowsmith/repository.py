@@ -885,7 +885,8 @@ class Repository(Generic[TRow, TData, TId]):
 
         Safe beside other writers: a chunk skips rows that are locked, and later passes come back for them,
         until a look finds nothing that is left. What is committed stays; after a failure or a cancellation
-        another call goes on.
+        another call goes on. The ``deadline`` of a :class:`Database` is that of each chunk; a ``TimeoutPolicy``
+        ends all of it in time, waits for rows that are locked included.
 
         Args:
             filters: which rows: a filter model, or conditions in code.

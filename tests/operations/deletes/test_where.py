@@ -315,6 +315,23 @@ async def test_a_commit_that_nobody_answers(
         assert (commit_outcome(caught.value), caught.value.report.rows) == (outcome, chunk - 1)
 
 
+async def test_a_deadline_is_that_of_each_chunk(many: CounterRepository) -> None:
+    """A database's ends one that waits, and not the wait for rows that others have between two of them."""
+    timed = CounterRepository(Database(many.db.engine, deadline=0.3), resilience=None)
+    async with Database(many.db.engine).begin_session() as other:
+        await other.execute(sa.text("LOCK TABLE counters"))
+        with pytest.raises(DeadlineExceeded) as late:
+            await timed.purge_where([CounterRow.place < 10])
+    assert (commit_outcome(late.value), late.value.report.rows) == (CommitOutcome.NOT_COMMITTED, 0)
+    async with Database(many.db.engine).begin_session() as other:
+        await other.execute(sa.update(CounterRow).where(CounterRow.place == 3).values(uses=1))
+        purge = asyncio.create_task(timed.purge_where([CounterRow.place < 10], chunk_size=6))
+        await until_left(many, 32)
+        await asyncio.sleep(0.5)
+        assert not purge.done()
+    assert (await purge).rows == 20
+
+
 async def test_what_ends_a_purge_between_chunks(counters: CounterRepository) -> None:
     """An application's own error, or a policy's deadline, says that rows are gone; the latter how many."""
 
