@@ -15,6 +15,7 @@ from rowsmith import (
     AnyOf,
     Condition,
     Conflict,
+    EntityAlreadyExists,
     OptionalState,
     Patch,
     Repository,
@@ -65,6 +66,12 @@ class WordCreate(Spec[CrateRow], filled={"tenant"}):
 class Tree(Spec[CrateRow], filled={"tenant"}):
     word: str
     below: tuple[CrateCreate, ...]
+
+
+@dataclass(frozen=True)
+class Placed(Spec[CrateRow], filled={"tenant"}):
+    word: str
+    above_id: int
 
 
 @dataclass(frozen=True)
@@ -219,6 +226,36 @@ async def test_a_row_that_a_later_one_takes_away_is_not_written(crates: Crates, 
     with pytest.raises(ScopeMismatch):
         await LATER[verb](crates)
     assert await kept(crates) == before
+
+
+TAKES = """
+CREATE OR REPLACE FUNCTION move() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+IF pg_trigger_depth() = 1 THEN UPDATE crates SET {} WHERE tenant = 'a' AND word IN ('n3', 'n4'); END IF;
+RETURN NULL; END $$
+"""
+ALIKE = [Placed("n1", 1), Placed("n3", 1), Placed("n2", 1), Placed("n4", 1)]
+MIXED = [*ALIKE[:2], *(CrateCreate(each.word) for each in ALIKE[2:])]
+
+
+@pytest.mark.parametrize("crates", ["AFTER"], indirect=True)
+@pytest.mark.parametrize("specs", [ALIKE, MIXED])
+@pytest.mark.parametrize(
+    "taken, kind", [("tenant = 'b', word = id", ScopeMismatch), ("word = id % 2", EntityAlreadyExists)]
+)
+async def test_an_item_takes_the_rows_of_others_away(
+    crates: Crates, specs: Sequence[Any], taken: str, kind: type[RepositoryError]
+) -> None:
+    """Those that the caller does not see are held by then: whose they were is told why not, and the good ones stay."""
+    async with crates.db.engine.begin() as connection:
+        await connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+        await connection.exec_driver_sql("UPDATE crates SET word = 'n' || id, is_deleted = id > 2")
+        await connection.exec_driver_sql(TAKES.format(taken))
+    with pytest.raises(kind):
+        await crates.batch_upsert(specs, scope=EQUALITY)
+    result = await crates.batch_upsert_partial(specs, scope=EQUALITY)
+    assert [each.index for each in result.succeeded] == [0, 2]
+    assert [(each.index, type(each.error)) for each in result.failed] == [(1, kind), (3, kind)]
+    assert [row.word for row in await kept(crates) if row.id < 3] == ["n1", "n2"]
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)

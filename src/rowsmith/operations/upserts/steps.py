@@ -120,7 +120,7 @@ class UpsertInSteps(Generic[TRow, TData]):
             if not missed:
                 changed = await self.run(there, partial(self._write, held=Held.ALL))
             else:
-                self.upsertion.keep_turning((missed, there))
+                self.upsertion.keep_turning((missed, tuple(there)))
                 async with self.upsertion.unwaiting():
                     changed = await self.run(there, partial(self._write, held=Held.SOME))
             written = {**made, **changed}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -111,7 +112,7 @@ class Upsertion(Generic[TRow, TData]):
         names = (*call.entity.shape.names, *call.info.primary_key, *self.key.names, *call.limits.stamps)
         self.back: tuple[str, ...] = tuple(dict.fromkeys(names))
         self._returned = Returned(self.back, [()] * (len(self.back) + 1))
-        self._missed, self._times = object(), 0
+        self._missed = Counter[Hashable]()
         self._is_one = False
         self._written_for: dict[Key, int] = {}  # primary keys, each with the place of the spec that wrote the row
 
@@ -205,14 +206,14 @@ class Upsertion(Generic[TRow, TData]):
         await keep_in_step(self.call, keys)
         return dict(zip(rows, await self._results(written, keys, [block.places[row] for row in rows]), strict=True))
 
-    def keep_turning(self, missed: object) -> None:
-        """Have an upsert begin anew, for rows that were neither new nor to be held.
+    def keep_turning(self, missed: Hashable) -> None:
+        """Have an upsert begin anew, for rows that were neither new nor to be held, or not for long.
 
         Raises:
             Left: it was not the same ones for :data:`TURNS` turns yet.
         """
-        self._missed, self._times = missed, self._times + 1 if missed == self._missed else 1
-        if self._times < TURNS:
+        self._missed[missed] += 1
+        if self._missed[missed] < TURNS:
             raise Left
 
     @asynccontextmanager
@@ -326,8 +327,12 @@ class Upsertion(Generic[TRow, TData]):
         places = [block.places[place] for place in silent]
         seen = await self._there(unheard, statement.in_reach, places, keeps=True) if silent else {}
         there = await self._by_given(unheard, seen)
-        if held is Held.ALL and await self._gone([key for key in unheard if key not in there]):
-            raise Left
+        missed = [key for key in unheard if key not in there]
+        if held is Held.ALL and await self._gone(missed):
+            if not statement.changes_rows:
+                self.keep_turning(tuple(missed))
+            async with self.unwaiting():  # else nobody but a trigger takes them away, or a cascade
+                return await self._all_answers(statement, block, keys, found, Held.SOME)
         for place in silent:
             if keys[place] in there:
                 if statement.changes_rows:  # ON CONFLICT has locked the row, so it was in reach all the time
@@ -463,7 +468,7 @@ class Upsertion(Generic[TRow, TData]):
                         if statement.changes_rows:
                             found |= await self._answers(left.keys, await self._send(statement, left, gate))
                         return found
-                    self.keep_turning(left.keys)
+                    self.keep_turning(tuple(left.keys))
                     async with self.unwaiting():
                         found |= await self._answers(left.keys, await self._send(statement, left, gate))
                         return await self._all_answers(statement, rows.block, rows.keys, found, Held.SOME)
