@@ -904,8 +904,8 @@ class Repository(Generic[TRow, TData, TId]):
             TransactionError: inside a unit of work, whose single transaction chunks would break up.
             StillReferenced: other rows point at one; what was removed before is in the error's ``report``.
             LockNotAvailable: others kept all rows that are left locked for half a minute.
-            asyncio.CancelledError: of chunks it carries a ``report``, too; :func:`rowsmith.commit_outcome` is about all
-                of them.
+            asyncio.CancelledError: of chunks it carries a ``report``, too, but between two tries of a policy's, which
+                kept nothing; :func:`rowsmith.commit_outcome` is about all of them.
         """
         purger = self.db_source.where_purger
         pace = Pace(max_rows=max_rows, pause=pause) if chunk_size is None else Pace(chunk_size, max_rows, pause)

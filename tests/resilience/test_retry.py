@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -12,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from rowsmith import (
+    CommitOutcome,
     CommitOutcomeUnknown,
     Database,
     DatabaseFault,
@@ -25,6 +27,7 @@ from rowsmith import (
     SerializationFailure,
     TransactionAborted,
     TransactionError,
+    commit_outcome,
 )
 from rowsmith.attempts import note_commit
 from rowsmith.resilience import BackoffStrategy, Policy, Resilience, RetryArgs, RetryBudget, RetryPolicy
@@ -50,6 +53,19 @@ class Flaky:
 
 def resilient(**changes: Any) -> Resilience:
     return Resilience([RetryPolicy(RetryArgs(**{"retry_delay": 0, "deadline": None, **changes}))])
+
+
+@pytest.mark.parametrize(
+    "failure, outcome",
+    [(DatabaseUnavailable(), CommitOutcome.NOT_COMMITTED), (CommitOutcomeUnknown(), CommitOutcome.UNKNOWN)],
+)
+async def test_cancelled_between_two_tries(failure: Exception, outcome: CommitOutcome) -> None:
+    """What is known of the tries before is known of the call."""
+    again = resilient(retry_delay=60, backoff_strategy=BackoffStrategy.FIXED)
+    with pytest.raises(TimeoutError) as caught:
+        async with asyncio.timeout(0.05):
+            await again.call("create", Flaky(failure), is_keyed=True)
+    assert commit_outcome(caught.value) is outcome
 
 
 @pytest.mark.parametrize("kind", [SerializationFailure, DeadlockDetected, DatabaseUnavailable])

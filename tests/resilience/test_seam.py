@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith import (
+    CommitOutcome,
     CommitOutcomeUnknown,
     Database,
     DatabaseUnavailable,
@@ -18,6 +19,7 @@ from rowsmith import (
     EntityNotFound,
     MappingError,
     Unset,
+    commit_outcome,
 )
 from rowsmith.idempotency import IdempotencyKeyRow
 from rowsmith.resilience import Policy, Resilience, RetryArgs, RetryPolicy, default_resilience
@@ -105,6 +107,20 @@ async def test_with_a_key_a_call_whose_outcome_nobody_knows_is_made_again(
     drop(proxy, "COMMIT")
     assert len(await things.batch_create([spec(2), spec(3)], scope=A, idempotency_key="l")) == 2
     assert await things.count(A) == 3
+
+
+async def test_a_try_that_fails_after_one_of_unknown_outcome(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What became of the call is not known, whatever is of the last try."""
+    things, proxy = pair
+    monkeypatch.setattr("rowsmith.execution.committing.RESOLVING", 0)
+    assert await things.count(A) == 0  # there is a connection, and no other can be had
+    proxy.drop_answer("COMMIT")
+    await proxy.refuse()
+    with pytest.raises(DatabaseUnavailable) as caught:
+        await things.create(spec(1), scope=A, idempotency_key="k")
+    assert commit_outcome(caught.value) is CommitOutcome.UNKNOWN
+    await proxy.accept()
+    assert await things.count(A) == 1
 
 
 async def test_a_key_makes_no_unit_of_work_repeatable(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:

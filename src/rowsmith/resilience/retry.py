@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from rowsmith.errors import (
     kind_of,
 )
 from rowsmith.homes import is_inside
+from rowsmith.outcome import CommitOutcome, commit_outcome, tell, tell_of_all
 from rowsmith.resilience.policy import Opening, Operation, Policy, Work
 
 T = TypeVar("T")
@@ -206,7 +208,8 @@ class RetryPolicy(Policy):
             failure = state.outcome.exception() if state.outcome else None
             return failure is not None and self._may_go_on(tries.operation, failure, has_committed=tries.has_committed)
 
-        return await AsyncRetrying(stop=self._stops, wait=self._wait, retry=goes_on, reraise=True)(tries)
+        retrying = AsyncRetrying(sleep=tries.wait, stop=self._stops, wait=self._wait, retry=goes_on, reraise=True)
+        return await retrying(tries)
 
     def _may_go_on(self, operation: Operation, failure: BaseException, *, has_committed: bool) -> bool:
         """Say whether a call may be made again after a failure: nothing of it was kept, or its key finds what was."""
@@ -247,6 +250,15 @@ class _Tries(Generic[T]):
         self.operation, self._work = operation, work
         self._first: Exception | None = failure
         self.has_committed = False
+        self._is_open = isinstance(failure, CommitOutcomeUnknown)
+
+    async def wait(self, seconds: float) -> None:
+        """Wait for the next try; whoever is cancelled meanwhile is in none that could tell of itself."""
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError as exc:
+            tell(exc, CommitOutcome.UNKNOWN if self._is_open else CommitOutcome.NOT_COMMITTED)
+            raise
 
     async def __call__(self) -> T:
         """Do the work once more."""
@@ -257,6 +269,11 @@ class _Tries(Generic[T]):
         token = attempt.set(this := Attempt())
         try:
             return await self._work()
+        except BaseException as exc:
+            self._is_open = self._is_open or isinstance(exc, CommitOutcomeUnknown)
+            if self._is_open and commit_outcome(exc) is CommitOutcome.NOT_COMMITTED:
+                tell_of_all(exc, CommitOutcome.UNKNOWN)
+            raise
         finally:
             attempt.reset(token)
             self.has_committed = this.has_committed
