@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -275,6 +276,39 @@ async def test_what_is_loaded_nowhere_is_refused_without_a_scope(any_tables: Wit
             await Boxes(db).load([OwnedBox(5, "a", 5), OwnedBox(6, "a", 5)])
     async with shown(any_tables) as db:
         assert await Boxes(db).load([OwnedBox(5, "a", 5), OwnedBox(6, "a", 5)]) == 2
+
+
+PURGING: dict[str, Callable[[Boxes], Awaitable[Any]]] = {
+    "purge": lambda boxes: boxes.purge(1, scope=A),
+    "batch_purge": lambda boxes: boxes.batch_purge([1, 2], scope=A),
+    "purge_where at once": lambda boxes: boxes.purge_where([BoxRow.id < 3], scope=A, chunk_size=None),
+    "purge_where": lambda boxes: boxes.purge_where([BoxRow.id < 3], scope=A, pause=0),
+}
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("name", PURGING)
+async def test_a_row_that_no_trigger_removes_is_refused(any_tables: WithTables, name: str, native: bool) -> None:
+    """It is still there, whatever the view's trigger says of it; and nothing goes on for ever."""
+    async with shown(any_tables, DELETE="UPDATE all_boxes SET kind = kind WHERE id = old.id") as db:
+        with pytest.raises(RefusedByTrigger):
+            async with asyncio.timeout(20):
+                await PURGING[name](Boxes(Database(db.engine, native=native)))
+        assert len(await stored(db)) == 3
+    async with shown(any_tables) as db:
+        await PURGING[name](Boxes(Database(db.engine, native=native)))
+        assert 1 not in await stored(db)
+
+
+@pytest.mark.parametrize("name", MARKING)
+async def test_a_mark_that_no_trigger_writes_is_refused(with_tables: WithTables, name: str) -> None:
+    """The row is not deleted, or restored, which its view's trigger has left as it was."""
+    async with shown(with_tables, UPDATE="UPDATE all_boxes SET kind = kind WHERE id = old.id") as db:
+        before = await stored(db)
+        for way in WAYS:
+            with pytest.raises(RefusedByTrigger):
+                await called(name, db, way, A, 0)
+        assert await stored(db) == before
 
 
 async def test_a_view_with_a_trigger_for_deletes_alone_hides_none_beneath(with_tables: WithTables) -> None:

@@ -1,5 +1,7 @@
 """Whether triggers of a table may change rows once a statement has given them, which RETURNING does not see.
 
+Of rows that are removed: whether there are any that may put one back.
+
 So does a foreign key of a table to itself with ON UPDATE CASCADE, SET NULL or SET DEFAULT. Those that come back to a
 table by way of others are not looked for.
 
@@ -28,14 +30,16 @@ WITH RECURSIVE parts (part) AS (
         WHERE r.ev_class = part AND r.ev_type = '1' AND c.relkind IN ('r', 'p', 'v', 'f')
     ) under (below)
 )
-SELECT coalesce(bool_or(fires_after), false), coalesce(bool_or(fires_after OR fires_between), false) FROM (
-    SELECT tgtype & 2 = 0, tgtype & 3 = 3 FROM pg_trigger JOIN parts ON tgrelid = part
-    WHERE NOT tgisinternal AND NOT tginitdeferred AND tgenabled <> 'D' AND tgtype & 20 <> 0
-    UNION ALL SELECT true, true FROM pg_constraint WHERE contype = 'f' AND confupdtype IN ('c', 'n', 'd')
+SELECT coalesce(bool_or(fires_after), false), coalesce(bool_or(fires_after OR fires_between), false),
+    coalesce(bool_or(fires_at_deletes), false) FROM (
+    SELECT tgtype & 20 <> 0 AND tgtype & 2 = 0, tgtype & 20 <> 0 AND tgtype & 3 = 3, tgtype & 8 <> 0
+    FROM pg_trigger JOIN parts ON tgrelid = part
+    WHERE NOT tgisinternal AND NOT tginitdeferred AND tgenabled <> 'D' AND tgtype & 28 <> 0
+    UNION ALL SELECT true, true, false FROM pg_constraint WHERE contype = 'f' AND confupdtype IN ('c', 'n', 'd')
     AND conrelid IN (SELECT part FROM parts) AND confrelid IN (SELECT part FROM parts)
-) found (fires_after, fires_between)
+) found (fires_after, fires_between, fires_at_deletes)
 """
-# A trigger's type has bits (pg_trigger.h): 1 for each row, 2 before, 4 insert, 16 update, 64 instead of. One that runs
+# A trigger's type has bits (pg_trigger.h): 1 for each row, 2 before, 4 insert, 8 delete, 16 update. One that runs
 # before its row is written may change those that were given already.
 
 _ASK_SQLITE: Final = "SELECT 1 FROM {}.sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = :name"
@@ -46,11 +50,15 @@ WHERE lower("table") = :name AND on_update IN ('CASCADE', 'SET NULL', 'SET DEFAU
 
 
 class Quietness(NamedTuple):
-    """The name under which it is kept that rows of a table stay as they are given: one, or ``several`` at once."""
+    """The name under which it is kept that rows of a table stay as they are given: one, or ``several`` at once.
+
+    With ``removes`` it is kept that those that are removed stay away.
+    """
 
     table: Table
     schema: str | None
     several: bool
+    removes: bool = False
 
 
 async def ask_quietness(
@@ -60,14 +68,15 @@ async def ask_quietness(
     preparer = dialect.identifier_preparer
     name = preparer.format_table(table, use_schema=False)
     place = name if schema is None else f"{preparer.quote_schema(schema)}.{name}"
-    fires_after, fires_between = await driver.fetchrow(_ASK, place)
+    fires_after, fires_between, fires_at_deletes = await driver.fetchrow(_ASK, place)
     known[Quietness(table, schema, several=False)] = not fires_after
     known[Quietness(table, schema, several=True)] = not fires_between
+    known[Quietness(table, schema, several=True, removes=True)] = not fires_at_deletes
 
 
-async def is_quiet_on_sqlite(driver: Any, dialect: Dialect, table: Table, schema: str | None) -> bool:
+async def is_quiet_on_sqlite(driver: Any, dialect: Dialect, table: Table, schema: str | None, *, removes: bool) -> bool:
     """Ask on aiosqlite's connection whether a table has none of it; when a trigger runs stands in its text alone."""
     quote = dialect.identifier_preparer.quote_identifier
     places = [quote(schema or "main"), *(() if schema else ("temp",))]
-    asked = " UNION ALL ".join([*map(_ASK_SQLITE.format, places), _ASK_SQLITE_FOR_KEYS])
+    asked = " UNION ALL ".join([*map(_ASK_SQLITE.format, places), *(() if removes else (_ASK_SQLITE_FOR_KEYS,))])
     return not await driver.execute_fetchall(asked, {"name": table.name.lower(), "schema": schema})

@@ -119,7 +119,7 @@ class Call(Generic[TRow_co, TData_co]):
     :meth:`under` has admitted a scope. ``already_written`` is what the verb's first
     statement has written, by key, where that was sent already: it is not sent again. ``tries_parts`` says that the call
     goes on where it has undone some of its work: its savepoints stay until the one around them ends. ``own_rows``
-    is what it reads the rows in that it makes data of.
+    is what it reads the rows in that it makes data of. ``may_come_back`` says that triggers may put back what went.
     """
 
     entity: Entity[TRow_co, TData_co]
@@ -129,6 +129,7 @@ class Call(Generic[TRow_co, TData_co]):
     already_written: Mapping[Any, Any] | None = None
     tries_parts: bool = False
     own_rows: OwnRows | None = None
+    may_come_back: bool = False
 
     async def under(self, scope: SearchScope | None) -> Call[TRow_co, TData_co]:
         """Admit a scope: resolve it, and run its existence checks, all in one statement.
@@ -162,6 +163,11 @@ class Call(Generic[TRow_co, TData_co]):
         call = await self.under(scope)
         return call.unsettled(becoming) if await call.is_meddled_with(several=True) else call
 
+    async def removing(self, scope: SearchScope | None) -> Call[TRow_co, TData_co]:
+        """Admit a scope for a write that removes rows."""
+        call = await self.under(scope)
+        return replace(call, may_come_back=await call.is_meddled_with(several=True, removes=True))
+
     async def creating(self, scope: SearchScope | None, *, several: bool = False) -> Call[TRow_co, TData_co]:
         """Admit a scope for a write that makes rows, and so writes all their foreign keys."""
         return (await self.writing(scope, several=several)).setting({}, self.info.columns)
@@ -194,10 +200,10 @@ class Call(Generic[TRow_co, TData_co]):
         references = tuple(each for each in found.values() if each.key is not counted or len(each.ways) > 1)
         return replace(self, limits=replace(self.limits, references=references))
 
-    async def is_meddled_with(self, *, several: bool) -> bool:
+    async def is_meddled_with(self, *, several: bool, removes: bool = False) -> bool:
         """Say whether triggers may change what is written once a statement has given it, in whichever of its tables."""
         for part in self.info.all_parts:
-            if not await is_quiet(self.db_sess, part.table, self.origin(), several=several):
+            if not await is_quiet(self.db_sess, part.table, self.origin(), several=several, removes=removes):
                 return True
         return False
 
@@ -466,15 +472,26 @@ class Call(Generic[TRow_co, TData_co]):
 
     async def _first_outside(self, keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]]) -> int | None:
         """Give the place of the first row for which some conditions do not hold."""
+        found = await self._found(keys, conditions)
+        if len(keys) == len(found) == 1:
+            return None
+        inside = await self.as_stored(self.info.key_columns, keys, set(found))
+        return next((place for place, key in enumerate(keys) if key not in inside), None)
+
+    async def first_back(self, keys: Sequence[Key]) -> int | None:
+        """Give the place of the first of the rows just removed that is there: a trigger has put it back."""
+        found = await self._found(keys) if self.may_come_back and keys else ()
+        back = await self.as_stored(self.info.key_columns, keys, set(found)) if found else ()
+        return next((place for place, key in enumerate(keys) if key in back), None)
+
+    async def _found(self, keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]] = ()) -> list[Key]:
+        """Give the keys of those rows that are there and satisfy some conditions, as the database has them."""
         found, dialect = list[Key](), self.dialect
         for chunk in key_chunks(keys, dialect, self.info.key_columns):
             written = keys_condition(self.info, chunk, dialect)
             there = limited(select(*self.info.key_attributes), written, *conditions)
             found.extend(map(tuple, (await self.execute(there)).all()))
-        if len(keys) == len(found) == 1:
-            return None
-        inside = await self.as_stored(self.info.key_columns, keys, set(found))
-        return next((place for place, key in enumerate(keys) if key not in inside), None)
+        return found
 
     def dangling(self, reference: Reference) -> Exception:
         """Give the error for a foreign key that leads to no row inside, which is none that is there."""

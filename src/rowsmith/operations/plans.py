@@ -103,7 +103,7 @@ class Plan:
     removes = False
     """Of one with :attr:`placed`: it removes rows, once it has locked them."""
     written: Table | None = None
-    """Of one that makes or changes rows: of which table, whose triggers may do more to them."""
+    """Of one that writes: the table, whose triggers may do more to its rows."""
     presumes: Hashable = SUITS
     """What has to be known of a connection that it is sent on; of one with :attr:`written` that the table is quiet."""
     doubt: Plan | None = None
@@ -497,9 +497,9 @@ def compile_write(
         else:
             plan.alone = alone_for_each(sql, plan.width, holds, plan.number(0), key)
         plan.makers = makers
-        if not getattr(statement, "is_delete", False):
-            plan.written = info.table
-            plan.presumes = Quietness(info.table, info.table.schema, several=marks or key is not None)
+        removes = getattr(statement, "is_delete", False)
+        several = marks or removes or key is not None
+        plan.written, plan.presumes = info.table, Quietness(info.table, info.table.schema, several, removes)
     return plan
 
 

@@ -155,8 +155,12 @@ async def standing_of(db_sess: AsyncSession, table: Table, origin: Origin) -> St
     return await use_driver(db_sess, origin, lambda driver: ask(driver, dialect, table, schema))
 
 
-async def is_quiet(db_sess: AsyncSession, table: Table, origin: Origin, *, several: bool) -> bool:
+async def is_quiet(
+    db_sess: AsyncSession, table: Table, origin: Origin, *, several: bool, removes: bool = False
+) -> bool:
     """Say whether no trigger changes rows of a table once a statement has given one, or ``several``.
+
+    With ``removes``: that none puts rows back which a statement has removed.
 
     Raises:
         RepositoryError: as :func:`standing_of`.
@@ -166,12 +170,13 @@ async def is_quiet(db_sess: AsyncSession, table: Table, origin: Origin, *, sever
     schema = schemas_of(db_sess, connection).get(table.schema, table.schema)
     if dialect.driver == "aiosqlite":
         async with translated():
-            return await is_quiet_on_sqlite(connection.connection.driver_connection, dialect, table, schema)
+            driver = connection.connection.driver_connection
+            return await is_quiet_on_sqlite(driver, dialect, table, schema, removes=removes)
     if not has_driver(dialect):
         return True
     if schema is None and ELSEWHERE in known:
         known = {}
-    key = Quietness(table, schema, several)
+    key = Quietness(table, schema, several, removes)
     if key not in known:
         await use_driver(db_sess, origin, lambda driver: ask_quietness(driver, dialect, table, schema, known))
     return bool(known[key])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, delete
 
 from rowsmith.conditions import limited
+from rowsmith.errors import RefusedByTrigger
 from rowsmith.operations.arrays.keys import Key, key_chunks, keys_condition
 from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.in_step import forget
@@ -28,7 +29,7 @@ async def purge_joined(
 
     Raises:
         StillReferenced: other rows point at one.
-        RefusedByTrigger: a trigger kept one back.
+        RefusedByTrigger: a trigger kept one back, or put it back.
     """
     there: list[Key] = []
     async with call.savepoint():
@@ -37,6 +38,8 @@ async def purge_joined(
             there += [tuple(row) for row in await locked(call, [here, *conditions], skip_locked=is_held)]
         found = await present_keys(call, there)
         await remove_parts(call, there)
+        if await call.first_back(there) is not None:
+            raise RefusedByTrigger
     forget(call, there)
     return found
 

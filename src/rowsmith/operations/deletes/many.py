@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rowsmith.errors import RefusedByTrigger
 from rowsmith.execution import NativeLane
 from rowsmith.operations.arrays.keys import Key, batch_key, batch_keys, keep_once
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
@@ -53,9 +54,10 @@ class BatchPurger(Operation[TRow, TData]):
 
         Raises:
             StillReferenced: other rows point at one of them; nothing is removed.
+            RefusedByTrigger: a trigger kept one, or put it back; nor is it then.
             InvalidValue: an id is no key, or stands twice.
         """
-        call = await call.under(scope)
+        call = await call.removing(scope)
         return await _purge(call, ids)
 
     @verb("batch_purge_partial", touches="ids", late=is_of_a_row)
@@ -72,7 +74,7 @@ class BatchPurger(Operation[TRow, TData]):
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is removed then.
         """
-        call = await call.under(scope)
+        call = await call.removing(scope)
         places: dict[Key, tuple[int, Key]] = {}
         is_held = False
 
@@ -92,7 +94,12 @@ class BatchPurger(Operation[TRow, TData]):
             before = await rows_before(call, call.info.all_parts, batch_keys(call.info, part), tied.columns)
             return await tied.needs(call, [Change(row, {}) for row in before])
 
-        return await run_over_ids(call, list(ids), lambda id: id, refuse, write, hold, find_needs)
+        result = await run_over_ids(call, list(ids), lambda id: id, refuse, write, hold, find_needs)
+        if call.may_come_back:  # by what a later part did
+            gone = batch_keys(call.info, [ids[success.index] for success in result.succeeded])
+            if await call.first_back(gone) is not None:
+                raise RefusedByTrigger
+        return result
 
 
 async def _purge(call: Call[TRow, TData], ids: Sequence[object], *, is_held: bool = False) -> BatchResult[TData, Any]:

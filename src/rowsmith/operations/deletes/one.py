@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, delete
 from sqlalchemy.sql.dml import ReturningDelete
 
 from rowsmith.conditions import limited
+from rowsmith.errors import RefusedByTrigger
 from rowsmith.execution import NativeLane
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.deletes.joined import purge_joined
@@ -44,10 +45,10 @@ class Purger(Operation[TRow, TData]):
         Raises:
             EntityNotFound: absent or outside the scope, both alike.
             StillReferenced: other rows point at it.
-            RefusedByTrigger: a trigger let it not be removed.
+            RefusedByTrigger: a trigger let it not be removed, or put it back.
             InvalidValue: the key is no value of its column.
         """
-        call = await call.under(scope)
+        call = await call.removing(scope)
         key = call.info.key(pk)
         if len(call.info.all_parts) > 1:
             for data in (await purge_joined(call, [key], call.limits.conditions)).values():
@@ -60,6 +61,8 @@ class Purger(Operation[TRow, TData]):
         record = await write_row(call, self.statement(pk, call.limits), call.origin(deletes=True), here)
         if record is None:
             raise call.absent([pk])
+        if await call.first_back([key]) is not None:
+            raise RefusedByTrigger
         if self.entity.shape.is_row:
             forget(call, [key])
         return self.entity.shape.build(record) if before is None else before[key]

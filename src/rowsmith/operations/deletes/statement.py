@@ -68,6 +68,8 @@ class Doomed:
 
     ``origin`` says whose call they are; ``shard`` on which shard the rows are, if their table is spread over several;
     ``standing`` what that table is; ``named`` has the class named, for what listens to statements about it.
+    ``may_come_back`` says that triggers may put back what is removed, so that it has to be looked for by its keys: not
+    where a value that was read may stand for another key, as the ends of Python's calendar do.
     """
 
     def __init__(
@@ -79,9 +81,13 @@ class Doomed:
         standing: Standing = TABLE,
         *,
         named: bool = False,
+        may_come_back: bool = False,
     ) -> None:
         self.entity, self.info, self.origin, self.conditions = entity, entity.info, origin, list(conditions)
         self.shard, self.standing = shard, standing
+        self.may_come_back = may_come_back and all(
+            leading_back(column.type) is column.type for column in self.info.key_columns
+        )
         self.in_parts = len(self.info.all_parts) > 1
         # Where it need not be the class is not named: SQLAlchemy has more to do for it.
         self.source: Any = self.info.row if self.in_parts or named else self.info.table
@@ -95,7 +101,11 @@ class Doomed:
         """Give those of a call, under its scope."""
         conditions = [*call.limits.conditions, *conditions]
         named, standing = bool(call.db_sess.sync_session.dispatch.do_orm_execute), await call.standing()
-        return cls(call.entity, call.origin(deletes=True), conditions, call.on_shard(), standing, named=named)
+        return cls(
+            *(call.entity, call.origin(deletes=True), conditions, call.on_shard(), standing),
+            named=named,
+            may_come_back=call.may_come_back,
+        )
 
     def count(self) -> Select[Any]:
         """Give the SELECT of how many there are."""
@@ -189,7 +199,8 @@ class Doomed:
     def _next(self, walk: Walk) -> Select[*tuple[Any, ...]]:
         """Give the SELECT of the next chunk: the rows' keys, what ties them, and whether they are kept back."""
         keys = self.keys(walk).add_columns(*self.ties.columns)
-        keys = self.standing.locked(keys, of=self.info.tables) if walk.waits else keys
+        if walk.waits or self.may_come_back:
+            keys = self.standing.locked(keys, of=self.info.tables, skip_locked=not walk.waits)
         if not self.ties:
             return keys.add_columns(false())
         locked = keys.cte(sql_name("locked"))

@@ -37,7 +37,7 @@ from rowsmith.errors import (
     StillReferenced,
     kind_of,
 )
-from rowsmith.execution import execute, execute_writing, flush, transact
+from rowsmith.execution import execute, flush, transact
 from rowsmith.execution.driver import give_up
 from rowsmith.mapping.constraints import takes_its_own_along
 from rowsmith.operations.arrays.keys import MAX_CHUNK, Key, check_chunk_size, dialect_of, key_chunks, keys_condition
@@ -206,7 +206,7 @@ class WherePurger(Operation[TRow, TData]):
         meant = narrowing(self.entity.info, filters, all_rows=all_rows)
 
         async def admit(db_sess: AsyncSession) -> tuple[Doomed, PurgeReport | None]:
-            call = await Call(self.entity, PURGE_WHERE, db_sess).under(scope)
+            call = await Call(self.entity, PURGE_WHERE, db_sess).removing(scope)
             doomed = await Doomed.of(call, meant(call.limits))
             return doomed, await _count(db_sess, doomed, pace) if dry_run else None
 
@@ -248,7 +248,7 @@ class WherePurger(Operation[TRow, TData]):
         """
         pace.check()
         meant = narrowing(self.entity.info, filters, all_rows=all_rows)
-        call = await call.under(scope)
+        call = await call.removing(scope)
         doomed = await Doomed.of(call, meant(call.limits))
         if dry_run:
             return await _count(call.db_sess, doomed, pace)
@@ -473,11 +473,19 @@ def _layers(doomed: Doomed, rows: Sequence[Any], dialect: Dialect) -> Iterator[S
 
 async def _number_of(call: Call[object, object], statement: Delete, doomed: Doomed) -> int:
     """Send a DELETE and give how many rows went; objects that the session holds of them go too."""
-    if len(call.db_sess.identity_map):
+    if len(call.db_sess.identity_map) or doomed.may_come_back:
         returning: Any = cast("Any", statement).returning(*call.info.key_attributes)
-        return len((await call.execute_writing(returning, doomed.origin)).all())
+        keys = [tuple(row) for row in (await call.execute_writing(returning, doomed.origin)).all()]
+        if doomed.may_come_back:
+            await _keep_away(call, keys)
+        return len(keys)
     result: Any = await call.execute_writing(statement, doomed.origin)
     return int(result.rowcount)
+
+
+async def _keep_away(call: Call[object, object], keys: Sequence[Key]) -> None:
+    if await call.first_back(keys) is not None:
+        raise RefusedByTrigger(KEPT)
 
 
 async def _gone(db_sess: AsyncSession, doomed: Doomed, keys: Sequence[Key], rowcount: int) -> int:
@@ -500,10 +508,11 @@ async def _remove(db_sess: AsyncSession, doomed: Doomed, walk: Walk, after: Key 
 async def _attempt(db_sess: AsyncSession, doomed: Doomed, walk: Walk, after: Key | None, limit: int) -> Met:
     """Remove the next chunk by one statement for its rows, if they are as that statement found them."""
     dialect, given = dialect_of(db_sess, doomed.info), doomed.given(after, limit)
+    call = Call(doomed.entity, PURGE_WHERE, db_sess, may_come_back=doomed.may_come_back)
     if doomed.in_parts:
-        gone = await _remove_parts(Call(doomed.entity, PURGE_WHERE, db_sess), doomed.free(walk), given)
+        gone = await _remove_parts(call, doomed.free(walk), given)
         return Met(len(gone), len(gone), len(gone), gone[-1] if gone else None)
-    if dialect.name == "postgresql":
+    if dialect.name == "postgresql" and not doomed.may_come_back:
         if doomed.ties.take_along:  # a row that others have changed meanwhile, which no statement would count
             await execute(db_sess, doomed.free(walk), replace(doomed.origin, deletes=False), parameters=given)
         answer = await execute(db_sess, doomed.chunk(walk), doomed.origin, parameters=given)
@@ -512,8 +521,8 @@ async def _attempt(db_sess: AsyncSession, doomed: Doomed, walk: Walk, after: Key
     rows: Sequence[Any] = (await execute(db_sess, doomed.next(walk), doomed.origin, parameters=given)).all()
     tried = removed = 0
     for part in _layers(doomed, rows, dialect):
-        result: Any = await execute_writing(db_sess, doomed.remove(part, dialect), doomed.origin)
-        tried, removed = tried + len(part), removed + await _gone(db_sess, doomed, part, int(result.rowcount))
+        rowcount = await _number_of(call, doomed.remove(part, dialect), doomed)
+        tried, removed = tried + len(part), removed + await _gone(db_sess, doomed, part, rowcount)
     return Met(removed, tried, len(rows), doomed.key_of(rows[-1])) if rows else Met()
 
 
@@ -523,5 +532,6 @@ async def _remove_parts(
     """Remove the rows that a SELECT of keys locks, from all tables that they may be kept in; gives their keys."""
     keys = [tuple(row) for row in (await call.execute(locking, parameters=given)).all()]
     await remove_parts(call, keys)
+    await _keep_away(call, keys)
     forget(call, keys)
     return keys

@@ -154,8 +154,11 @@ class BatchWriter(Generic[TRow, TData]):
             done = await self._write(target, steps, {}, is_held=before is not None)
             if before is not None and goes_at_once(self.call):  # what is gone by now went with the others
                 done = {**dict.fromkeys(plain_keys(self.entity.info, list(before))), **done}
+            gone = self._keys_in(done)
+            if (back := await self.call.first_back(gone)) is not None:
+                raise RefusedByTrigger.at(self.keys.index(gone[back]), "id")
             if self.entity.shape.is_row:
-                forget(self.call, self._keys_in(done))
+                forget(self.call, gone)
             return await self._report(done, before)
 
     def report(self, found: Mapping[Key, TData]) -> BatchResult[TData, Any]:
