@@ -2,8 +2,9 @@
 
 Of rows that are removed: whether there are any that may put one back.
 
-So does a foreign key of a table to itself with ON UPDATE CASCADE, SET NULL or SET DEFAULT. Those that come back to a
-table by way of others are not looked for.
+So does a foreign key of a table to itself with ON UPDATE CASCADE, SET NULL or SET DEFAULT. Triggers of a table that is
+written with this one by such a key, or by one with ON DELETE, may write back into it: they count, too, whenever they
+run; on SQLite those of tables that refer to this one directly.
 
 It is asked once for each connection and table, as statements are prepared, and kept with the connection: a trigger that
 is made while an application runs is heeded on the connections that come after it. On SQLite it is asked each time, and
@@ -29,12 +30,22 @@ WITH RECURSIVE parts (part) AS (
         JOIN pg_class c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid
         WHERE r.ev_class = part AND r.ev_type = '1' AND c.relkind IN ('r', 'p', 'v', 'f')
     ) under (below)
+), led (part, writes, removes) AS (
+    SELECT part, 16, 8 FROM parts UNION SELECT conrelid,
+        CASE WHEN writes & 16 <> 0 AND confupdtype IN ('c', 'n', 'd') THEN 16 ELSE 0 END,
+        CASE WHEN removes & 16 <> 0 AND confupdtype IN ('c', 'n', 'd') THEN 16 ELSE 0 END
+        | CASE WHEN removes & 8 <> 0 AND confdeltype = 'c' THEN 8 ELSE 0 END
+        | CASE WHEN removes & 8 <> 0 AND confdeltype IN ('n', 'd') THEN 16 ELSE 0 END
+    FROM led JOIN pg_constraint ON contype = 'f' AND confrelid = part WHERE writes | removes <> 0
 )
 SELECT coalesce(bool_or(fires_after), false), coalesce(bool_or(fires_after OR fires_between), false),
     coalesce(bool_or(fires_at_deletes), false) FROM (
     SELECT tgtype & 20 <> 0 AND tgtype & 2 = 0, tgtype & 20 <> 0 AND tgtype & 3 = 3, tgtype & 8 <> 0
     FROM pg_trigger JOIN parts ON tgrelid = part
     WHERE NOT tgisinternal AND NOT tginitdeferred AND tgenabled <> 'D' AND tgtype & 28 <> 0
+    UNION ALL SELECT tgtype & writes <> 0, tgtype & writes <> 0, tgtype & removes <> 0
+    FROM pg_trigger JOIN led ON tgrelid = led.part
+    WHERE NOT tgisinternal AND NOT tginitdeferred AND tgenabled <> 'D' AND led.part NOT IN (SELECT part FROM parts)
     UNION ALL SELECT true, true, false FROM pg_constraint WHERE contype = 'f' AND confupdtype IN ('c', 'n', 'd')
     AND conrelid IN (SELECT part FROM parts) AND confrelid IN (SELECT part FROM parts)
 ) found (fires_after, fires_between, fires_at_deletes)
@@ -46,6 +57,10 @@ _ASK_SQLITE: Final = "SELECT 1 FROM {}.sqlite_master WHERE type = 'trigger' AND 
 _ASK_SQLITE_FOR_KEYS: Final = """
 SELECT 1 FROM pragma_foreign_key_list(:name, :schema)
 WHERE lower("table") = :name AND on_update IN ('CASCADE', 'SET NULL', 'SET DEFAULT')
+"""
+_ASK_SQLITE_FOR_OTHERS: Final = """
+SELECT 1 FROM {}.sqlite_master t JOIN pragma_foreign_key_list(t.tbl_name, :schema) k
+WHERE t.type = 'trigger' AND lower(k."table") = :name AND k.on_{} IN ('CASCADE', 'SET NULL', 'SET DEFAULT')
 """
 
 
@@ -78,5 +93,7 @@ async def is_quiet_on_sqlite(driver: Any, dialect: Dialect, table: Table, schema
     """Ask on aiosqlite's connection whether a table has none of it; when a trigger runs stands in its text alone."""
     quote = dialect.identifier_preparer.quote_identifier
     places = [quote(schema or "main"), *(() if schema else ("temp",))]
-    asked = " UNION ALL ".join([*map(_ASK_SQLITE.format, places), *(() if removes else (_ASK_SQLITE_FOR_KEYS,))])
+    by_others = _ASK_SQLITE_FOR_OTHERS.format(places[0], "delete" if removes else "update")
+    by_keys = () if removes else (_ASK_SQLITE_FOR_KEYS,)
+    asked = " UNION ALL ".join([*map(_ASK_SQLITE.format, places), *by_keys, by_others])
     return not await driver.execute_fetchall(asked, {"name": table.name.lower(), "schema": schema})
