@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from sqlalchemy.orm import (
 from rowsmith import Database, Repository, ScopeMismatch, SearchScope
 from rowsmith.testing import WithTables
 from says import Says
+from support import share
 
 
 class Base(AsyncAttrs, DeclarativeBase):
@@ -243,14 +245,22 @@ PARTLY: dict[str, Again] = {"savepoint": _savepoint, "expire": _expire, "get": _
 """Ways in which SQLAlchemy may leave some of it unloaded."""
 
 
-@pytest.mark.parametrize("is_own", [True, False], ids=["own", "given"])
-@pytest.mark.parametrize("groups, row", [(Groups, GroupRow), (Eager, EagerRow)], ids=["loads", "mapping"])
-@pytest.mark.parametrize("way", [*WHOLLY, *PARTLY])
-@pytest.mark.parametrize("tenant, boss, members", [("a", None, [1]), ("b", 2, [2])])
+@pytest.mark.parametrize(
+    "is_own, whose, way, seen",
+    share(
+        product(
+            [True, False],
+            [(Groups, GroupRow), (Eager, EagerRow)],
+            [*WHOLLY, *PARTLY],
+            [("a", None, [1]), ("b", 2, [2])],
+        )
+    ),
+)
 async def test_what_is_read_again_stays_within_the_scope(
-    db: Database, way: str, groups: Any, row: Any, tenant: str, boss: int | None, members: list[int], is_own: bool
+    db: Database, way: str, whose: tuple[Any, Any], seen: tuple[str, int | None, list[int]], is_own: bool
 ) -> None:
     """Whatever loads it, whether the repository or the mapping says that it is loaded, in whosever session."""
+    (groups, row), (tenant, boss, members) = whose, seen
     async with db.begin_session() if is_own else AsyncSession(db.engine) as session:
         source = db if is_own else Database.from_session(session)
         everybody = (await session.scalars(sa.select(UserRow))).all()  # which the session has objects of

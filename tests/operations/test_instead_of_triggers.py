@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from rowsmith import (
 )
 from rowsmith.execution.pooler import is_behind_pooler
 from rowsmith.testing import WithTables
+from support import share
 
 
 class Base(DeclarativeBase):
@@ -209,9 +211,7 @@ async def test_the_data_made_is_what_the_table_beneath_holds(any_tables: WithTab
     await keep_true(any_tables, name, way, A)
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("scope", [A, None])
-@pytest.mark.parametrize("name", CHANGING | MARKING)
+@pytest.mark.parametrize("way, scope, name", share(product(WAYS, [A, None], CHANGING | MARKING)))
 async def test_the_data_is_what_the_table_beneath_holds(
     with_tables: WithTables, name: str, scope: OwnedBy | None, way: str
 ) -> None:

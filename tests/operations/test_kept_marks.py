@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from rowsmith import (
     TransactionAborted,
 )
 from rowsmith.testing import WithTables
-from support import count_statements
+from support import count_statements, share
 
 
 class Base(DeclarativeBase):
@@ -160,9 +161,7 @@ async def stored(db: Database) -> dict[int, bool]:
         return {row[0]: bool(row[1]) for row in rows}
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("scope", [OwnedBy("a"), None])
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("way, scope, name", share(product(WAYS, [OwnedBy("a"), None], CALLS)))
 async def test_a_mark_that_a_trigger_keeps_is_refused(db: Database, name: str, scope: OwnedBy | None, way: str) -> None:
     """By every verb, with a scope and without, by each way of sending it; nothing of the call is kept."""
     before = await stored(db)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import Condition, Database, RefusedByTrigger, Repository, SearchScope, TransactionAborted
 from rowsmith.testing import WithTables
-from support import count_statements
+from support import count_statements, share
 
 
 class Base(DeclarativeBase):
@@ -183,9 +184,7 @@ async def stored(db: Database) -> list[tuple[Any, ...]]:
         return [(row[0], row[1], bool(row[2])) for row in rows]
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("scope", [OwnedBy("a"), None])
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("way, scope, name", share(product(WAYS, [OwnedBy("a"), None], CALLS)))
 async def test_a_row_that_is_put_back_is_refused(db: Database, name: str, scope: OwnedBy | None, way: str) -> None:
     """By every verb and way, and wherever it was put: nothing of the call is kept."""
     before = await stored(db)
