@@ -314,7 +314,7 @@ def tied(info: RowInfo[object], name: str, value: Any) -> Any:
     check_comparisons(expression, elements, info, f"what is written to {name} of", into)
     if complaint := assigned_complaint(expression, into):
         raise info.refusal(name, complaint)
-    return value if (own := own_parameters(expression)) is expression else own
+    return own_parameters(expression)
 
 
 def refuse_own_names(cls: type[Any], names: Collection[str], base: type[object]) -> None:
