@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.declarative import AbstractConcreteBase
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from typing_extensions import override
 
@@ -175,6 +176,26 @@ async def test_foreign_keys_lead_inside(any_tables: WithTables, kind: str) -> No
                 await refused()
         found = await repository.search(Unscoped("what there is"))
         assert [(each.id, each.customer_id) for each in found] == [(1, 1)]
+
+
+async def test_a_base_that_is_not_mapped_yet_is_in_nobodys_way(any_tables: WithTables) -> None:
+    """One that SQLAlchemy maps once all classes below it are known, of an application's other base, or never."""
+
+    class Plugins(DeclarativeBase):
+        pass
+
+    class AnyPluginRow(AbstractConcreteBase, Plugins):
+        strict_attrs = True
+
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    async with any_tables(*ROWS) as db:
+        await filled(db)
+        orders = Orders(db, resilience=None)
+        assert (await orders.create(OrderSpec(1, 1), scope=Of(OrderRow))).customer_id == 1
+        with pytest.raises(ReferenceNotFound):
+            await orders.create(OrderSpec(2, 9), scope=Of(OrderRow))
+    assert AnyPluginRow.__name__ == "AnyPluginRow"
 
 
 async def test_a_table_between_is_of_a_third_base(any_tables: WithTables) -> None:
