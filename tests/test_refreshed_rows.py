@@ -253,7 +253,8 @@ PARTLY: dict[str, Again] = {"savepoint": _savepoint, "expire": _expire, "get": _
             [(Groups, GroupRow), (Eager, EagerRow)],
             [*WHOLLY, *PARTLY],
             [("a", None, [1]), ("b", 2, [2])],
-        )
+        ),
+        3,
     ),
 )
 async def test_what_is_read_again_stays_within_the_scope(

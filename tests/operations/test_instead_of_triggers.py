@@ -211,7 +211,7 @@ async def test_the_data_made_is_what_the_table_beneath_holds(any_tables: WithTab
     await keep_true(any_tables, name, way, A)
 
 
-@pytest.mark.parametrize("way, scope, name", share(product(WAYS, [A, None], CHANGING | MARKING)))
+@pytest.mark.parametrize("way, scope, name", share(product(WAYS, [A, None], CHANGING | MARKING), 3))
 async def test_the_data_is_what_the_table_beneath_holds(
     with_tables: WithTables, name: str, scope: OwnedBy | None, way: str
 ) -> None:

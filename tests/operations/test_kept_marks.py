@@ -161,7 +161,7 @@ async def stored(db: Database) -> dict[int, bool]:
         return {row[0]: bool(row[1]) for row in rows}
 
 
-@pytest.mark.parametrize("way, scope, name", share(product(WAYS, [OwnedBy("a"), None], CALLS)))
+@pytest.mark.parametrize("way, scope, name", share(product(WAYS, [OwnedBy("a"), None], CALLS), 3))
 async def test_a_mark_that_a_trigger_keeps_is_refused(db: Database, name: str, scope: OwnedBy | None, way: str) -> None:
     """By every verb, with a scope and without, by each way of sending it; nothing of the call is kept."""
     before = await stored(db)

@@ -184,7 +184,7 @@ async def stored(db: Database) -> list[tuple[Any, ...]]:
         return [(row[0], row[1], bool(row[2])) for row in rows]
 
 
-@pytest.mark.parametrize("way, scope, name", share(product(WAYS, [OwnedBy("a"), None], CALLS)))
+@pytest.mark.parametrize("way, scope, name", share(product(WAYS, [OwnedBy("a"), None], CALLS), 3))
 async def test_a_row_that_is_put_back_is_refused(db: Database, name: str, scope: OwnedBy | None, way: str) -> None:
     """By every verb and way, and wherever it was put: nothing of the call is kept."""
     before = await stored(db)
