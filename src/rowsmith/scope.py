@@ -337,7 +337,13 @@ class AllOf(_Combined):
 
 
 class Not(_Combined):
-    """What the one part does not allow: the exact complement, rows with NULL included."""
+    """What the one part does not allow: the exact complement, rows with NULL included.
+
+    So it is of related rows that the part's ``to_related()`` speaks of: ``Not(TenantScope("b"))`` shows those that are
+    not of tenant b, as it shows its rows. Of a scope on some of one's own rows, as in
+    ``AllOf(TenantScope("a"), Not(OwnedBy(me)))``, that is the wrong side of what it says of others: have the scope
+    beside it say that, and ``OwnedBy`` nothing, or ``PUBLIC``.
+    """
 
     def __init__(self, part: ScopePart) -> None:
         super().__init__(part)
