@@ -355,3 +355,9 @@ async def test_an_alias_of_a_class_in_the_same_table(db: Database) -> None:
     assert [each.id for each in (await docs.search(scope, [related(Doc.stars)])).items] == [1]
     sql = str(sa.select(DocRow.id).where(related(Doc.stars)))
     assert "FROM aliases_marks AS aliases_marks_1 \nWHERE" in sql
+
+
+def test_what_asks_by_the_name_of_a_row_that_stands_in_the_join() -> None:
+    """Neither text nor a subquery could tell it there from any other: that is said before it is used."""
+    with pytest.raises(MappingError, match=r"DocRow stands under its own name in the join of an alias"):
+        related(Firm.joined, DocRow.boss.has())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -14,19 +14,18 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import (
-    Condition,
     Database,
     OptionalState,
     Patch,
     RefusedByTrigger,
     Repository,
     ScopeMismatch,
-    SearchScope,
     SoftDelete,
     Spec,
 )
 from rowsmith.execution.pooler import is_behind_pooler
 from rowsmith.testing import WithTables
+from says import Says
 from support import share
 
 
@@ -68,14 +67,6 @@ class OwnedBox(Spec[BoxRow]):
 @dataclass(frozen=True)
 class Sized(Patch[BoxRow]):
     size: OptionalState[int] = OptionalState.nop()
-
-
-@dataclass(frozen=True)
-class OwnedBy(SearchScope):
-    owner: str
-
-    def to_conditions(self) -> Sequence[Condition]:
-        return [BoxRow.owner == self.owner]
 
 
 class Boxes(Repository[BoxRow, Box, int]):
@@ -155,7 +146,7 @@ def sized(size: int) -> Sized:
     return Sized(OptionalState.update(size))
 
 
-Call = Callable[[Any, OwnedBy | None, int], Awaitable[Any]]
+Call = Callable[[Any, Says | None, int], Awaitable[Any]]
 MAKING: dict[str, Call] = {
     "create": lambda boxes, scope, size: boxes.create(NewBox(5, size), scope=scope),
     "batch_create": lambda boxes, scope, size: boxes.batch_create([NewBox(5, size), NewBox(6, 20)], scope=scope),
@@ -179,10 +170,10 @@ MARKING: dict[str, Call] = {
 }
 WRITING = MAKING | CHANGING | MARKING
 WAYS = ("alone", "statement", "by SQLAlchemy", "session", "objects")
-A = OwnedBy("a")
+A = Says(BoxRow.owner == "a")
 
 
-async def called(name: str, db: Database, way: str, scope: OwnedBy | None, size: int) -> Any:
+async def called(name: str, db: Database, way: str, scope: Says | None, size: int) -> Any:
     """Call a verb one way, and raise the failure of the one item of a partial form."""
     async with AsyncExitStack() as stack:
         if way == "session":
@@ -213,13 +204,13 @@ async def test_the_data_made_is_what_the_table_beneath_holds(any_tables: WithTab
 
 @pytest.mark.parametrize("way, scope, name", share(product(WAYS, [A, None], CHANGING | MARKING), 3))
 async def test_the_data_is_what_the_table_beneath_holds(
-    with_tables: WithTables, name: str, scope: OwnedBy | None, way: str
+    with_tables: WithTables, name: str, scope: Says | None, way: str
 ) -> None:
     """Also where rows are changed, which SQLite gives no keys of."""
     await keep_true(with_tables, name, way, scope)
 
 
-async def keep_true(made: WithTables, name: str, way: str, scope: OwnedBy | None) -> None:
+async def keep_true(made: WithTables, name: str, way: str, scope: Says | None) -> None:
     """Hold what a verb gives against what is stored."""
     async with shown(made) as db:
         result = await called(name, db, way, scope, 5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from itertools import product
@@ -13,15 +13,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import (
-    Condition,
     Database,
     RefusedByTrigger,
     Repository,
-    SearchScope,
     SoftDelete,
     TransactionAborted,
 )
 from rowsmith.testing import WithTables
+from says import Says
 from support import count_statements, share
 
 
@@ -60,14 +59,6 @@ class CoverRow(SheetRow):
 class Page:
     id: int
     is_gone: bool
-
-
-@dataclass(frozen=True)
-class OwnedBy(SearchScope):
-    owner: str
-
-    def to_conditions(self) -> Sequence[Condition]:
-        return [PageRow.owner == self.owner]
 
 
 class Pages(Repository[PageRow, Page, int]):
@@ -122,7 +113,8 @@ async def db(request: pytest.FixtureRequest, any_tables: WithTables) -> AsyncIte
                 await connection.exec_driver_sql("DROP FUNCTION kept_pages_keep(), kept_sheets_keep() CASCADE")
 
 
-Call = Callable[[Any, OwnedBy | None, int], Awaitable[Any]]
+A = Says(PageRow.owner == "a")
+Call = Callable[[Any, Says | None, int], Awaitable[Any]]
 CALLS: dict[str, Call] = {
     "delete": lambda pages, scope, at: pages.delete(1 + at, scope=scope),
     "batch_delete": lambda pages, scope, at: pages.batch_delete([3, 1 + at], scope=scope),
@@ -142,7 +134,7 @@ OF_COVERS: dict[str, Callable[[Covers], Awaitable[Any]]] = {
 WAYS = ("alone", "statement", "by SQLAlchemy", "session", "objects")
 
 
-async def called(name: str, db: Database, way: str, scope: OwnedBy | None, at: int) -> Any:
+async def called(name: str, db: Database, way: str, scope: Says | None, at: int) -> Any:
     async with AsyncExitStack() as stack:
         if way == "session":
             await stack.enter_async_context(db.unit_of_work())
@@ -161,8 +153,8 @@ async def stored(db: Database) -> dict[int, bool]:
         return {row[0]: bool(row[1]) for row in rows}
 
 
-@pytest.mark.parametrize("way, scope, name", share(product(WAYS, [OwnedBy("a"), None], CALLS), 3))
-async def test_a_mark_that_a_trigger_keeps_is_refused(db: Database, name: str, scope: OwnedBy | None, way: str) -> None:
+@pytest.mark.parametrize("way, scope, name", share(product(WAYS, [A, None], CALLS), 3))
+async def test_a_mark_that_a_trigger_keeps_is_refused(db: Database, name: str, scope: Says | None, way: str) -> None:
     """By every verb, with a scope and without, by each way of sending it; nothing of the call is kept."""
     before = await stored(db)
     with pytest.raises(RefusedByTrigger):
@@ -177,7 +169,7 @@ async def test_a_mark_that_a_trigger_keeps_is_refused(db: Database, name: str, s
 @pytest.mark.parametrize("name", CALLS)
 async def test_other_rows_of_the_table_are_marked(db: Database, name: str) -> None:
     """A trigger that lets a mark be has nothing refused."""
-    await called(name, db, "alone", OwnedBy("a"), 1)
+    await called(name, db, "alone", A, 1)
     changed = {"delete": [2], "batch_delete": [2, 3], "delete_where": [2, 3]}.get(name, [5, 6] if "_" in name else [5])
     rows = await stored(db)
     assert [rows[id_] for id_ in changed] == ["delete" in name] * len(changed)
@@ -198,7 +190,7 @@ async def test_a_table_without_triggers_is_not_read_again(with_tables: WithTable
         async with db.engine.begin() as connection:
             pages = [{"id": n, "owner": "a", "is_firm": False, "is_gone": False} for n in (1, 2, 3)]
             await connection.execute(sa.insert(PageRow), pages)
-        pages_of, scope = Pages(db), OwnedBy("a")
+        pages_of, scope = Pages(db), A
         for call, number in (
             (lambda: pages_of.delete(1, scope=scope), 1),
             (lambda: pages_of.batch_delete([2], scope=scope), 1),

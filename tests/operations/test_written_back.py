@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +11,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from rowsmith import Condition, Database, OptionalState, Patch, RefusedByTrigger, Repository, ScopeMismatch, SearchScope
+from rowsmith import Database, OptionalState, Patch, RefusedByTrigger, Repository, ScopeMismatch
 from rowsmith.testing import WithTables
+from says import Says
 
 
 class Base(DeclarativeBase):
@@ -50,14 +51,6 @@ class Shelf:
 @dataclass(frozen=True)
 class Named(Patch[ShelfRow]):
     name: OptionalState[str] = OptionalState.nop()
-
-
-@dataclass(frozen=True)
-class OwnedBy(SearchScope):
-    owner: str
-
-    def to_conditions(self) -> Sequence[Condition]:
-        return [ShelfRow.owner == self.owner]
 
 
 class Shelves(Repository[ShelfRow, Shelf, int]):
@@ -98,7 +91,7 @@ def named(name: str) -> Named:
     return Named(OptionalState.update(name))
 
 
-A = OwnedBy("a")
+A = Says(ShelfRow.owner == "a")
 Call = Callable[[Shelves], Awaitable[Any]]
 CALLS: dict[str, Call] = {
     "update": lambda shelves: shelves.update(1, named("x"), scope=A),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import product
@@ -13,8 +13,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from rowsmith import Condition, Database, RefusedByTrigger, Repository, SearchScope, TransactionAborted
+from rowsmith import Database, RefusedByTrigger, Repository, TransactionAborted
 from rowsmith.testing import WithTables
+from says import Says
 from support import count_statements, share
 
 
@@ -66,14 +67,6 @@ class Leaf:
 @dataclass(frozen=True)
 class Twig:
     id: int
-
-
-@dataclass(frozen=True)
-class OwnedBy(SearchScope):
-    owner: str
-
-    def to_conditions(self) -> Sequence[Condition]:
-        return [LeafRow.owner == self.owner]
 
 
 class Leaves(Repository[LeafRow, Leaf, int]):
@@ -147,7 +140,8 @@ async def raised(result: Awaitable[Any]) -> None:
     raise failure.error
 
 
-Call = Callable[[Any, OwnedBy | None], Awaitable[Any]]
+A = Says(LeafRow.owner == "a")
+Call = Callable[[Any, Says | None], Awaitable[Any]]
 CALLS: dict[str, Call] = {
     "purge": lambda leaves, scope: leaves.purge(1, scope=scope),
     "batch_purge": lambda leaves, scope: leaves.batch_purge([3, 1], scope=scope),
@@ -166,7 +160,7 @@ IN_PARTS: dict[str, Call] = {
 WAYS = ("alone", "statement", "by SQLAlchemy", "session", "objects")
 
 
-async def called(name: str, db: Database, way: str, scope: OwnedBy | None) -> None:
+async def called(name: str, db: Database, way: str, scope: Says | None) -> None:
     async with AsyncExitStack() as stack:
         if way == "session":
             await stack.enter_async_context(db.unit_of_work())
@@ -184,8 +178,8 @@ async def stored(db: Database) -> list[tuple[Any, ...]]:
         return [(row[0], row[1], bool(row[2])) for row in rows]
 
 
-@pytest.mark.parametrize("way, scope, name", share(product(WAYS, [OwnedBy("a"), None], CALLS), 3))
-async def test_a_row_that_is_put_back_is_refused(db: Database, name: str, scope: OwnedBy | None, way: str) -> None:
+@pytest.mark.parametrize("way, scope, name", share(product(WAYS, [A, None], CALLS), 3))
+async def test_a_row_that_is_put_back_is_refused(db: Database, name: str, scope: Says | None, way: str) -> None:
     """By every verb and way, and wherever it was put: nothing of the call is kept."""
     before = await stored(db)
     with pytest.raises(RefusedByTrigger):
@@ -202,13 +196,13 @@ async def test_a_row_that_is_put_back_is_refused(db: Database, name: str, scope:
 async def test_the_parts_of_a_call_are_refused(db: Database, name: str, way: str) -> None:
     """The items that a trigger puts back, and the chunk: none is met again and again."""
     with pytest.raises(RefusedByTrigger):
-        await called(name, db, way, OwnedBy("a"))
+        await called(name, db, way, A)
     assert [row for row in await stored(db) if row[0] != 3] == [(1, "a", False), (2, "a", False), (4, "a", False)]
 
 
 async def test_rows_that_are_not_put_back_go(db: Database) -> None:
     """A trigger that lets them go has nothing refused."""
-    leaves, scope = Leaves(db), OwnedBy("a")
+    leaves, scope = Leaves(db), A
     assert (await leaves.purge(3, scope=scope)).id == 3
     report = await leaves.purge_where([LeafRow.id > 2], scope=scope, pause=0)
     assert (report.rows, report.complete) == (1, True)
@@ -257,7 +251,7 @@ async def test_a_table_without_triggers_is_not_looked_at_again(with_tables: With
         async with db.engine.begin() as connection:
             leaves = [{"id": n, "owner": "a", "is_firm": True} for n in (1, 2, 3)]
             await connection.execute(sa.insert(LeafRow), leaves)
-        leaves_of, scope = Leaves(db), OwnedBy("a")
+        leaves_of, scope = Leaves(db), A
         for call in (lambda: leaves_of.purge(1, scope=scope), lambda: leaves_of.batch_purge([2], scope=scope)):
             with count_statements(db) as sent:
                 await call()
